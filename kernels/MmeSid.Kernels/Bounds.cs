@@ -1,0 +1,35 @@
+namespace MmeSid.Kernels;
+
+/// <summary>
+/// Every rounding bound that a proof or a test relies on, with its derivation in docs/exactness.md. All are upper bounds in the
+/// strict sense: they hold for every input, in any order of summation, with or without fused multiply-add.
+/// </summary>
+internal static partial class Bounds
+{
+    /// <summary>Unit roundoff of float32, 2⁻²⁴.</summary>
+    public const double Float32 = 1.0 / (1 << 24);
+
+    /// <summary>Unit roundoff of float64, 2⁻⁵³.</summary>
+    public const double Float64 = 1.0 / (1L << 53);
+
+    /// <summary>
+    /// Covers the roundings made while a bound itself is evaluated in float64 or its norms in float32 (a few thousand at most), and
+    /// the second-order terms that first-order formulas leave out.
+    /// </summary>
+    public const double Slack = 1 + 1.0 / (1 << 10);
+
+    /// <summary>
+    /// |D̂ − D| for a squared distance evaluated in float64 as Σ (r̂_i − c_i)², where r̂ is x minus <paramref name="terms"/> codewords, one
+    /// after the other (docs/exactness.md §2).
+    /// </summary>
+    /// <param name="width">Summands: d, or 2d for PSRQ.</param>
+    /// <param name="terms">Vectors that were added or subtracted to form r̂ (the row counts as one).</param>
+    /// <param name="magnitude">Sum of the Euclidean norms of those vectors.</param>
+    /// <param name="squaredDistance">D̂.</param>
+    public static double SquaredDistance(int width, int terms, double magnitude, double squaredDistance)
+    {
+        double distance = Math.Sqrt(squaredDistance);
+        double shift = Float64 * terms * (magnitude + distance);
+        return Slack * (2 * distance * shift + shift * shift + Float64 * (width + 3) * squaredDistance);
+    }
+}

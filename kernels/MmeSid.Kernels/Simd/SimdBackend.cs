@@ -1,0 +1,34 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace MmeSid.Kernels.Simd;
+
+/// <summary>
+/// C# vector kernels on all cores: AVX-512 where the processor has it, else AVX2, else portable 128-bit vectors (NEON, SSE, or scalar code).
+/// Codes are the oracle's bit for bit; sums are the same bytes for any thread count.
+/// </summary>
+public sealed partial class SimdBackend : IBackend
+{
+    /// <summary>Creates the backend.</summary>
+    /// <param name="threads">Worker threads; 0 takes every core.</param>
+    public SimdBackend(int threads = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(threads);
+        Threads = threads == 0 ? Environment.ProcessorCount : threads;
+    }
+
+    /// <summary>Worker threads an operation uses.</summary>
+    public int Threads { get; }
+
+    /// <inheritdoc/>
+    public string Name => "simd";
+
+    /// <inheritdoc/>
+    public string Device => $"{InstructionSet}, {Threads} {(Threads == 1 ? "thread" : "threads")}";
+
+    /// <summary>The widest path this process takes: <c>AVX-512</c>, <c>AVX2</c> or <c>portable 128-bit</c>.</summary>
+    public static string InstructionSet =>
+        Vector512.IsHardwareAccelerated && Avx512F.IsSupported ? "AVX-512"
+        : Vector256.IsHardwareAccelerated && Fma.IsSupported ? "AVX2"
+        : "portable 128-bit";
+}
