@@ -1,0 +1,24 @@
+using MmeSid.Kernels;
+
+namespace MmeSid.Engine.Quantization;
+
+/// <summary>A quantizer prepared by a backend. Thread-safe; hold it as long as rows are encoded.</summary>
+public interface IQuantizerEncoder : IDisposable
+{
+    /// <summary>The quantizer it encodes with.</summary>
+    Quantizer Quantizer { get; }
+
+    /// <summary>
+    /// Exact codes of the rows: the argmin of the real-number distances, ties to the smallest code, whatever backend, batch size and
+    /// thread count. For <see cref="QuantizerKind.Opq"/> the row that is searched is R·x, computed in float64 and rounded once to float32.
+    /// </summary>
+    /// <param name="rows">[n, d], finite values.</param>
+    /// <param name="codes">[n, L].</param>
+    /// <param name="squaredErrors">
+    /// [n] squared distance of the row (under OPQ: of the rotated row) to its reconstruction, or empty. For PQ and OPQ the sum of the
+    /// sub-spaces' float32 values, added in float64.
+    /// </param>
+    /// <returns>How many decisions had to be re-checked.</returns>
+    /// <exception cref="ArgumentException">A length does not fit, or a value is NaN or infinite (row and column named).</exception>
+    EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default);
+}

@@ -1,0 +1,13 @@
+using MmeSid.Kernels;
+
+namespace MmeSid.Engine.Quantization;
+
+/// <summary>Encoder of vq, rq-kmeans and psrq: one plan holds all levels.</summary>
+internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : IQuantizerEncoder
+{
+    public Quantizer Quantizer { get; } = quantizer;
+
+    public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
+
+    public void Dispose() => encoder.Dispose();
+}
