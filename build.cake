@@ -1,0 +1,277 @@
+// Every way to build, check and measure this project. ./build.sh --target <Target>; ./build.sh --description lists them.
+
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+
+const string Solution = "MmeSid.Engine.sln";
+const string Configuration = "Release";
+
+/// Tests of code that picks an instruction set at run time; they run once per set.
+string[] testsPerInstructionSet = ["MmeSid.Kernels.Tests", "MmeSid.Engine.Tests"];
+/// .NET 10 reads these names; DOTNET_EnableAVX512F, often seen, is ignored. The tests check that a set switch acts.
+string[] instructionSetSwitches = ["DOTNET_EnableAVX512", "DOTNET_EnableAVX2"];
+/// Longest that one test project may take in one run; a hung test must not hang whoever waits for it.
+TimeSpan testProjectLimit = TimeSpan.FromMinutes(15);
+
+/// Packages that a feed may lack, each the heart of a leaf project that enters the build only where the feed has it.
+OptionalPackage[] optionalPackages =
+[
+    new("ILGPU", "HasIlgpu", "MmeSid.Kernels.Ilgpu", "the backends simd and scalar carry the work"),
+    new("LLamaSharp", "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
+    new("TorchSharp", "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work"),
+];
+
+var target = Argument("target", "Build");
+var artifacts = MakeAbsolute(Directory("artifacts"));
+var feedProps = artifacts.CombineWithFilePath("feed.props");
+var program = artifacts.Combine("mmesid").CombineWithFilePath(IsRunningOnWindows() ? "mmesid.exe" : "mmesid");
+TestTotals testTotals = null;
+
+Task("Probe")
+    .Description("Asks the package feed once which optional packages it has; writes artifacts/feed.props. --reprobe asks again.")
+    .WithCriteria(() => !FileExists(feedProps) || HasArgument("reprobe"), "artifacts/feed.props exists; --reprobe asks the feed again")
+    .Does(() => ProbeFeed());
+
+Task("Build")
+    .Description("Builds the solution and leaves a runnable artifacts/mmesid/mmesid.")
+    .IsDependentOn("Probe")
+    .Does(() =>
+{
+    DotNetBuild(Solution, new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal });
+    DotNetPublish("src/MmeSid.Cli", new DotNetPublishSettings
+    {
+        Configuration = Configuration, NoBuild = true, NoLogo = true, Verbosity = DotNetVerbosity.Quiet, OutputDirectory = program.GetDirectory(),
+    });
+    Information("Built {0}", Context.Environment.WorkingDirectory.GetRelativePath(program));
+});
+
+Task("Format")
+    .Description("Fails when a source file breaks the style; --apply rewrites the files instead.")
+    .Does(() => DotNetFormat(Solution, new DotNetFormatSettings { VerifyNoChanges = !HasArgument("apply") }));
+
+Task("Test")
+    .Description("Builds and runs all tests; those of the kernels and the engine again without AVX-512 and without AVX2.")
+    .IsDependentOn("Build")
+    .Does(() => testTotals = RunTests());
+
+Task("Bench")
+    .Description("Measures ceilings, kernels and peers into bench/results/<machine>/. --suites a,b  --quick  --peers false  --readme")
+    .IsDependentOn("Build")
+    .Does(() =>
+{
+    var arguments = new ProcessArgumentBuilder().Append("run").Append("--results").AppendQuoted(MakeAbsolute(Directory("bench/results")).FullPath);
+    if (HasArgument("suites"))
+        arguments.Append("--suites").AppendQuoted(Argument<string>("suites"));
+    if (HasArgument("quick"))
+        arguments.Append("--quick");
+    if (!Argument("peers", true))
+        arguments.Append("--no-peers");
+    if (HasArgument("readme"))
+        arguments.Append("--readme").AppendQuoted(MakeAbsolute(File("README.md")).FullPath);
+    DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
+});
+
+Task("Demo")
+    .Description("Builds, then turns a synthetic catalogue into semantic IDs and shows them: under a minute on two cores.")
+    .IsDependentOn("Build")
+    .Does(() => Run(program, "demo"));
+
+Task("Publish")
+    .Description("A self-contained folder and zip for linux-x64 that need no .NET: artifacts/publish/.")
+    .Does(() =>
+{
+    const string Runtime = "linux-x64";
+    var folder = artifacts.Combine("publish").Combine($"mmesid-{Runtime}");
+    EnsureDirectoryDoesNotExist(folder);
+    DotNetPublish("src/MmeSid.Cli", new DotNetPublishSettings
+    {
+        Configuration = Configuration, Runtime = Runtime, SelfContained = true, NoLogo = true, Verbosity = DotNetVerbosity.Minimal, OutputDirectory = folder,
+        // Objects of their own: a restore for one runtime must not disturb the restore of the plain build.
+        ArgumentCustomization = arguments => arguments.Append("--artifacts-path").AppendQuoted(artifacts.Combine("publish").Combine("objects").FullPath),
+    });
+    CopyFiles(["LICENSE", "docs/dependencies.md"], folder);
+    var zip = artifacts.Combine("publish").CombineWithFilePath($"mmesid-{Runtime}.zip");
+    Zip(folder, zip);
+    Information("Published {0} ({1:F0} MB) and {2} ({3:F0} MB)",
+        folder.GetDirectoryName(), GetFiles($"{folder}/**/*").Sum(file => FileSize(file)) / 1e6, zip.GetFilename(), FileSize(zip) / 1e6);
+});
+
+Task("Parquet")
+    .Description("Fetches the pinned libduckdb (npm, hash checked) that reads and writes Parquet into artifacts/native/duckdb/.")
+    .Does(() => FetchDuckDb());
+
+RunTarget(target);
+
+if (testTotals is not null)
+{
+    // After Cake's own report, so that this is the last line.
+    Console.Out.WriteLine($"{testTotals.Passed} passed, {testTotals.Failed} failed, {testTotals.Skipped} skipped");
+    Console.Out.Flush();
+    if (testTotals.Failed > 0 || testTotals.Passed == 0)
+        System.Environment.Exit(1);
+}
+
+// ── what the targets do ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+record OptionalPackage(string Name, string Property, string Leaf, string Otherwise);
+record TestTotals(int Passed, int Failed, int Skipped);
+
+void Run(FilePath tool, ProcessArgumentBuilder arguments, DirectoryPath folder = null)
+{
+    int exit = StartProcess(tool, new ProcessSettings { Arguments = arguments, WorkingDirectory = folder });
+    if (exit != 0)
+        throw new CakeException($"{tool.GetFilename()} {arguments.RenderSafe()} ended with exit code {exit}");
+}
+
+/// One restore of a throw-away project that asks for all optional packages at their central versions; the errors name those that are missing.
+void ProbeFeed()
+{
+    var versions = XDocument.Load("Directory.Packages.props").Descendants("PackageVersion")
+        .ToDictionary(entry => entry.Attribute("Include").Value, entry => entry.Attribute("Version").Value);
+    var folder = artifacts.Combine("probe");
+    CleanDirectory(folder);
+    // Empty ones of its own keep this repository's central settings out of the probe.
+    foreach (string settings in new[] { "Directory.Build.props", "Directory.Packages.props" })
+        System.IO.File.WriteAllText(folder.CombineWithFilePath(settings).FullPath, "<Project />\n");
+    var project = folder.CombineWithFilePath("probe.csproj");
+    new XElement("Project", new XAttribute("Sdk", "Microsoft.NET.Sdk"),
+        new XElement("PropertyGroup", new XElement("TargetFramework", "net10.0"), new XElement("NuGetAudit", "false")),
+        new XElement("ItemGroup", optionalPackages.Select(package => new XElement("PackageReference",
+            new XAttribute("Include", package.Name), new XAttribute("Version", $"[{versions[package.Name]}]"))))).Save(project.FullPath);
+    int exit = StartProcess("dotnet",
+        new ProcessSettings { Arguments = $"restore \"{project}\" --verbosity quiet", RedirectStandardOutput = true, RedirectStandardError = true },
+        out var output, out var errors);
+    string[] lines = [.. output, .. errors];
+    bool anyNamed = optionalPackages.Any(package => MissingCode(package) is not null);
+    bool answered = exit == 0 || anyNamed;
+
+    var found = new XElement("PropertyGroup");
+    foreach (var package in optionalPackages)
+    {
+        string reason = MissingCode(package) switch
+        {
+            "NU1101" => "the package feed does not have it",
+            "NU1102" or "NU1103" => "the package feed does not have this version",
+            _ => answered ? null : "the package feed could not be asked",
+        };
+        found.Add(new XElement(package.Property, reason is null ? "true" : "false"));
+        if (reason is null)
+            Information("{0} {1}: present, {2} enters the build", package.Name, versions[package.Name], package.Leaf);
+        else
+            Information("{0} {1}: {2} is skipped, {3}; {4}", package.Name, versions[package.Name], package.Leaf, reason, package.Otherwise);
+    }
+    DeleteDirectory(folder, new DeleteDirectorySettings { Recursive = true, Force = true });
+    // A feed that did not answer is asked again by the next build.
+    if (answered)
+        new XElement("Project", new XComment(" Written by the target Probe; delete it to ask the feed again. "), found).Save(feedProps.FullPath);
+    else if (FileExists(feedProps))
+        DeleteFile(feedProps);
+
+    string MissingCode(OptionalPackage package) => lines
+        .Select(line => Regex.Match(line, $@"error (NU110\d): .*\b{Regex.Escape(package.Name)}(?!\.?\w)"))
+        .FirstOrDefault(match => match.Success)?.Groups[1].Value;
+}
+
+/// Runs each test project as the program it is, reads its XML report, and prints failures and the reasons of skips.
+TestTotals RunTests()
+{
+    var reports = artifacts.Combine("test-reports");
+    CleanDirectory(reports);
+    var totals = new TestTotals(0, 0, 0);
+    var skipped = new SortedSet<string>(StringComparer.Ordinal);
+    string[] projects = [.. GetFiles("tests/*.Tests/*.csproj").Select(file => file.GetFilenameWithoutExtension().FullPath).Order(StringComparer.Ordinal)];
+    foreach (string project in projects)
+        Add(RunTestProject(project, null));
+    foreach (string instructionSetSwitch in instructionSetSwitches)
+    {
+        foreach (string project in projects.Intersect(testsPerInstructionSet))
+            Add(RunTestProject(project, instructionSetSwitch));
+    }
+    foreach (string reason in skipped)
+        Information("skipped: {0}", reason);
+    return totals;
+
+    void Add(TestTotals more) =>
+        totals = new(totals.Passed + more.Passed, totals.Failed + more.Failed, totals.Skipped + more.Skipped);
+
+    TestTotals RunTestProject(string project, string instructionSetSwitch)
+    {
+        string name = instructionSetSwitch is null ? project : $"{project} with {instructionSetSwitch}=0";
+        var report = reports.CombineWithFilePath($"{project}{(instructionSetSwitch is null ? "" : "." + instructionSetSwitch)}.xml");
+        var settings = new ProcessSettings
+        {
+            Arguments = $"exec tests/{project}/bin/{Configuration}/net10.0/{project}.dll -noLogo -noColor -xml \"{report}\"",
+            EnvironmentVariables = instructionSetSwitch is null ? new Dictionary<string, string>() : new() { [instructionSetSwitch] = "0" },
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        using IProcess process = StartAndReturnProcess("dotnet", settings);
+        if (!process.WaitForExit((int)testProjectLimit.TotalMilliseconds))
+        {
+            process.Kill();
+            Error("{0}: still running after {1} minutes, stopped", name, testProjectLimit.TotalMinutes);
+            return new(0, 1, 0);
+        }
+        if (!FileExists(report))
+        {
+            Error("{0}: ended with exit code {1} and no report. Its last lines:", name, process.GetExitCode());
+            foreach (string line in process.GetStandardOutput().Concat(process.GetStandardError()).TakeLast(40))
+                Error("    {0}", line);
+            return new(0, 1, 0);
+        }
+        var assemblies = XDocument.Load(report.FullPath).Descendants("assembly").ToArray();
+        int Count(string attribute) => assemblies.Sum(assembly => (int?)assembly.Attribute(attribute) ?? 0);
+        foreach (var failure in assemblies.Descendants("failure"))
+        {
+            var owner = failure.Parent;
+            Error("{0}: {1} failed", name, (string)owner.Attribute("name") ?? (string)owner.Attribute("type"));
+            Error("    {0}", ((string)failure.Element("message"))?.Trim().Replace("\n", "\n    "));
+            Error("    {0}", ((string)failure.Element("stack-trace"))?.Trim().Split('\n')[0]);
+        }
+        foreach (var test in assemblies.Descendants("test").Where(test => (string)test.Attribute("result") == "Skip"))
+            skipped.Add($"{((string)test.Attribute("name")).Split('(')[0]}: {((string)test.Element("reason"))?.Trim()}");
+        TestTotals result = new(Count("passed"), Count("failed") + Count("errors"), Count("skipped"));
+        if (result.Failed == 0 && process.GetExitCode() != 0 && result.Passed > 0)
+        {
+            Error("{0}: reported no failure but ended with exit code {1}", name, process.GetExitCode());
+            result = result with { Failed = 1 };
+        }
+        Information("{0}: {1} passed, {2} failed, {3} skipped in {4:F1} s", name, result.Passed, result.Failed, result.Skipped, clock.Elapsed.TotalSeconds);
+        return result;
+    }
+}
+
+/// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash.
+void FetchDuckDb()
+{
+    var manifestFile = GetFiles("native/duckdb/*.json").Single();
+    using var manifest = JsonDocument.Parse(System.IO.File.ReadAllText(manifestFile.FullPath));
+    string name = manifest.RootElement.GetProperty("name").GetString();
+    string version = manifest.RootElement.GetProperty("version").GetString();
+    string integrity = manifest.RootElement.GetProperty("integrity").GetString();
+    var folder = artifacts.Combine("native").Combine("duckdb");
+    var stamp = folder.CombineWithFilePath("integrity.txt");
+    if (FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == integrity)
+    {
+        Information("{0} {1} is in place", name, version);
+        return;
+    }
+    if (Context.Tools.Resolve(IsRunningOnWindows() ? "npm.cmd" : "npm") is not { } npm)
+        throw new CakeException("Parquet needs 'npm' to fetch libduckdb; on Debian: apt-get install npm");
+    CleanDirectory(folder);
+    Run(npm, $"pack {name}@{version} --silent", folder);
+    var package = GetFiles($"{folder}/*.tgz").Single();
+    string actual = "sha512-" + Convert.ToBase64String(SHA512.HashData(System.IO.File.ReadAllBytes(package.FullPath)));
+    if (actual != integrity)
+    {
+        CleanDirectory(folder);
+        throw new CakeException($"{name} {version}: expected {integrity}, received {actual}; nothing was installed");
+    }
+    Run("tar", $"-xzf \"{package.GetFilename()}\" --strip-components=1", folder);
+    DeleteFile(package);
+    System.IO.File.WriteAllText(stamp.FullPath, integrity);
+    Information("{0} {1}: fetched and verified into {2}", name, version, Context.Environment.WorkingDirectory.GetRelativePath(folder));
+}
