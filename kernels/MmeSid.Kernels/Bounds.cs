@@ -32,4 +32,16 @@ internal static partial class Bounds
         double shift = Float64 * terms * (magnitude + distance);
         return Slack * (2 * distance * shift + shift * shift + Float64 * (width + 3) * squaredDistance);
     }
+
+    /// <summary>
+    /// Factor γ with |fl(x·w) − x·w| ≤ γ‖x‖‖w‖ for the float32 products of <see cref="Simd.Product"/>: one chain of at most
+    /// kDepthPerBlock terms per block, one addition per block (docs/exactness.md §3).
+    /// </summary>
+    /// <param name="depth">Length of the product.</param>
+    public static double Product(int depth)
+    {
+        const int block = Simd.Product.kDepthPerBlock;
+        double roundings = Math.Min(depth, block) + (depth + block - 1) / block;
+        return roundings * Float32 / (1 - roundings * Float32);
+    }
 }
