@@ -89,11 +89,15 @@ Task("Publish")
     {
         Configuration = Configuration, Runtime = Runtime, SelfContained = true, NoLogo = true, Verbosity = DotNetVerbosity.Minimal, OutputDirectory = folder,
         // Objects of their own: a restore for one runtime must not disturb the restore of the plain build.
-        ArgumentCustomization = arguments => arguments.Append("--artifacts-path").AppendQuoted(artifacts.Combine("publish").Combine("objects").FullPath),
+        ArgumentCustomization = arguments => arguments.Append("--artifacts-path").AppendQuoted(artifacts.Combine("publish").Combine("objects").FullPath)
+            .Append("-p:PublishDocumentationFiles=false").Append("-p:PublishReferencesDocumentationFiles=false"),
     });
     CopyFiles(["LICENSE", "docs/dependencies.md"], folder);
     var zip = artifacts.Combine("publish").CombineWithFilePath($"mmesid-{Runtime}.zip");
-    Zip(folder, zip);
+    if (FileExists(zip))
+        DeleteFile(zip);
+    // Cake's own Zip drops the permission to execute.
+    System.IO.Compression.ZipFile.CreateFromDirectory(folder.FullPath, zip.FullPath);
     Information("Published {0} ({1:F0} MB) and {2} ({3:F0} MB)",
         folder.GetDirectoryName(), GetFiles($"{folder}/**/*").Sum(file => FileSize(file)) / 1e6, zip.GetFilename(), FileSize(zip) / 1e6);
 });
@@ -217,9 +221,9 @@ TestTotals RunTests()
         }
         if (!FileExists(report))
         {
-            Error("{0}: ended with exit code {1} and no report. Its last lines:", name, process.GetExitCode());
-            foreach (string line in process.GetStandardOutput().Concat(process.GetStandardError()).TakeLast(40))
-                Error("    {0}", line);
+            Error("{0}: ended with exit code {1} and no report:", name, process.GetExitCode());
+            foreach (string line in process.GetStandardError().Concat(process.GetStandardOutput()).Take(20))
+                Error("    {0}", line.Length <= 200 ? line : line[..200] + "…");
             return new(0, 1, 0);
         }
         var assemblies = XDocument.Load(report.FullPath).Descendants("assembly").ToArray();
