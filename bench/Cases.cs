@@ -3,4 +3,93 @@ namespace MmeSid.Bench;
 /// <summary>The inputs that drive the tests and the benches of every backend.</summary>
 public static partial class Cases
 {
+    // ---- Accumulate, MmdSums, SinkhornAssign, TopInnerProducts ----
+
+    /// <summary>Rows, dimension and codes of an <c>Accumulate</c>.</summary>
+    public readonly record struct AccumulateShape(int Rows, int Dimension, int Codes);
+
+    /// <summary>Rows of both sets and dimension of an <c>MmdSums</c>.</summary>
+    public readonly record struct MmdShape(int Source, int Target, int Dimension);
+
+    /// <summary>Rows, dimension and codes of a <c>SinkhornAssign</c>.</summary>
+    public readonly record struct SinkhornShape(int Rows, int Dimension, int Codes);
+
+    /// <summary>Queries, items, dimension and results per query of a <c>TopInnerProducts</c>.</summary>
+    public readonly record struct TopShape(int Queries, int Items, int Dimension, int Count);
+
+    /// <summary>Small and odd; each contract test runs all of them.</summary>
+    public static IReadOnlyList<AccumulateShape> AccumulateTests { get; } =
+    [
+        new(0, 3, 2), new(1, 1, 1), new(3, 2, 1), new(4, 15, 2), new(5, 16, 3), new(7, 17, 5), new(64, 31, 65), new(257, 33, 2),
+        new(1009, 8, 7), new(1021, 130, 11), new(4099, 3, 1), new(2003, 67, 300),
+    ];
+
+    /// <summary>Update step of the k-means targets: times are compared with the assignment of the same shape.</summary>
+    public static IReadOnlyList<AccumulateShape> AccumulateBench { get; } = [new(1_000_000, 128, 1024), new(262_144, 768, 256), new(262_144, 768, 1)];
+
+    /// <summary>Small and odd; each contract test runs all of them.</summary>
+    public static IReadOnlyList<MmdShape> MmdTests { get; } =
+    [
+        new(1, 1, 1), new(2, 1, 3), new(1, 5, 2), new(7, 13, 5), new(31, 33, 17), new(64, 64, 16), new(129, 65, 31), new(97, 257, 67), new(300, 131, 129),
+    ];
+
+    /// <summary>The batch of MME-SID's target; the time is compared with that of the plain products.</summary>
+    public static IReadOnlyList<MmdShape> MmdBench { get; } = [new(4096, 4096, 1280), new(1024, 1024, 1280), new(4096, 4096, 64)];
+
+    /// <summary>Small and odd; each contract test runs all of them.</summary>
+    public static IReadOnlyList<SinkhornShape> SinkhornTests { get; } =
+    [
+        new(0, 2, 3), new(1, 1, 1), new(2, 3, 1), new(5, 2, 3), new(17, 5, 31), new(130, 7, 4), new(257, 33, 16), new(515, 19, 33), new(1031, 64, 65),
+    ];
+
+    /// <summary>The target is memory: less than 1 GB at the first.</summary>
+    public static IReadOnlyList<SinkhornShape> SinkhornBench { get; } = [new(1_000_000, 64, 256), new(65_536, 768, 256)];
+
+    /// <summary>Small and odd; each contract test runs all of them.</summary>
+    public static IReadOnlyList<TopShape> TopTests { get; } =
+    [
+        new(0, 3, 2, 1), new(1, 1, 1, 1), new(1, 7, 5, 7), new(2, 33, 3, 4), new(3, 257, 17, 20), new(5, 1000, 16, 1), new(17, 511, 31, 13),
+        new(64, 515, 64, 20), new(67, 1031, 33, 5), new(130, 300, 7, 300),
+    ];
+
+    /// <summary>One query: % of the memory ceiling. 64 and more: % of the FMA ceiling.</summary>
+    public static IReadOnlyList<TopShape> TopBench { get; } = [new(1, 1_000_000, 64, 20), new(64, 1_000_000, 64, 20), new(1024, 1_000_000, 64, 20)];
+
+    /// <summary>
+    /// Bell-shaped values of standard deviation 1 around <paramref name="mean"/>, a function of the seed and the position alone. They lie
+    /// on a grid of 2⁻¹⁶, so that two of them are equal now and then.
+    /// </summary>
+    public static float[] Bell(int seed, long count, float mean = 0)
+    {
+        float[] values = GC.AllocateUninitializedArray<float>(checked((int)count));
+        for (int i = 0; i < values.Length; i++)
+        {
+            ulong bits = Mix(((ulong)(uint)seed << 40) + (ulong)i);
+            int sum = (int)(bits & 0xFFFF) + (int)((bits >> 16) & 0xFFFF) + (int)((bits >> 32) & 0xFFFF) + (int)(bits >> 48) - 2 * 0xFFFF;
+            // The sum of four uniform values has variance 4/12.
+            values[i] = mean + sum / 65536f * 1.7320508f;
+        }
+        return values;
+    }
+
+    /// <summary>Values 0 … <paramref name="exclusive"/> − 1, squared towards 0 so that small ones are much more frequent.</summary>
+    public static ushort[] SkewedCodes(int seed, int count, int exclusive)
+    {
+        ushort[] codes = new ushort[count];
+        for (int i = 0; i < count; i++)
+        {
+            double uniform = (Mix(((ulong)(uint)seed << 40) + (ulong)i) >> 11) / (double)(1L << 53);
+            codes[i] = (ushort)(uniform * uniform * exclusive);
+        }
+        return codes;
+    }
+
+    // splitmix64's finaliser.
+    private static ulong Mix(ulong state)
+    {
+        state = (state + 1) * 0x9E3779B97F4A7C15;
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9;
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB;
+        return state ^ (state >> 31);
+    }
 }
