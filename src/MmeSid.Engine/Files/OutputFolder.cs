@@ -1,0 +1,92 @@
+namespace MmeSid.Engine.Files;
+
+/// <summary>
+/// An output folder that appears whole or not at all: files are written into a temporary folder beside it, which <see cref="Commit"/>
+/// flushes and renames. Disposing without a commit deletes it.
+/// </summary>
+public sealed class OutputFolder : IDisposable
+{
+    private readonly bool _force;
+    private bool _closed;
+
+    private OutputFolder(string target, string temporary, bool force)
+    {
+        Target = target;
+        Path = temporary;
+        _force = force;
+    }
+
+    /// <summary>Final path of the folder.</summary>
+    public string Target { get; }
+
+    /// <summary>The temporary folder: write the files here.</summary>
+    public string Path { get; }
+
+    /// <summary>Creates the temporary folder.</summary>
+    /// <param name="path">Final path; the folder that holds it must exist.</param>
+    /// <param name="force">Replace an existing folder at commit.</param>
+    /// <param name="marker">With force, only a folder that is empty or holds this file is replaced: a wrong path must not delete someone's data.</param>
+    /// <exception cref="IOException">The path exists without <paramref name="force"/> or is not such a folder; or the parent folder does not exist.</exception>
+    /// <exception cref="UnauthorizedAccessException">The parent folder cannot be written to.</exception>
+    public static OutputFolder Create(string path, bool force, string marker = "manifest.json")
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        string target = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+        string parent = System.IO.Path.GetDirectoryName(target) ?? throw new IOException($"{path}: is the root folder, expected the name of a new folder");
+        if (File.Exists(target))
+            throw new IOException($"{path}: is a file, expected the name of a folder");
+        if (Directory.Exists(target))
+        {
+            if (!force)
+                throw new IOException($"{path}: exists; use --force to replace it");
+            if (!File.Exists(System.IO.Path.Combine(target, marker)) && Directory.EnumerateFileSystemEntries(target).Any())
+                throw new IOException($"{path}: is a folder without {marker}, so it is not one of ours and is not replaced");
+        }
+        if (!Directory.Exists(parent))
+            throw new DirectoryNotFoundException($"{path}: folder {parent} does not exist");
+        string temporary = OutputFile.TemporaryName(target);
+        Directory.CreateDirectory(temporary);
+        return new OutputFolder(target, temporary, force);
+    }
+
+    /// <summary>Flushes every file and renames the folder to its final name; an existing folder is moved aside first and deleted after.</summary>
+    /// <exception cref="IOException">The disk is full, or the final name has come into being meanwhile without force.</exception>
+    public void Commit()
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        foreach (string file in Directory.EnumerateFiles(Path, "*", SearchOption.AllDirectories))
+        {
+            using Microsoft.Win32.SafeHandles.SafeFileHandle handle = File.OpenHandle(file, FileMode.Open, FileAccess.Write);
+            RandomAccess.FlushToDisk(handle);
+        }
+        if (_force && Directory.Exists(Target))
+        {
+            string old = OutputFile.TemporaryName(Target);
+            Directory.Move(Target, old);
+            try
+            {
+                Directory.Move(Path, Target);
+            }
+            catch (IOException)
+            {
+                Directory.Move(old, Target);
+                throw;
+            }
+            Directory.Delete(old, recursive: true);
+        }
+        else
+        {
+            Directory.Move(Path, Target);
+        }
+        _closed = true;
+    }
+
+    /// <summary>Without a commit: deletes the temporary folder.</summary>
+    public void Dispose()
+    {
+        if (_closed)
+            return;
+        _closed = true;
+        Directory.Delete(Path, recursive: true);
+    }
+}
