@@ -1,1 +1,20 @@
-return 0;
+using System.CommandLine;
+using MmeSid.Cli.Commands;
+using MmeSid.Cli.Terminal;
+
+var root = new RootCommand("""
+    Semantic IDs (SIDs) for item embeddings: exact, streaming, as fast as the machine allows.
+    Results go to stdout, progress to stderr. Exit status: 0 ok, 1 failed (one line 'mmesid: …' says what, where and what was expected), 2 usage, 130 interrupted.
+    """)
+{
+    DevicesCommand.Create(),
+    SynthCommand.Create(),
+};
+GlobalOptions.AddTo(root);
+
+return UsageErrors.Report(root, args) ?? root.Parse(args, UsageErrors.Parsing).Invoke(new InvocationConfiguration
+{
+    // Errors, Ctrl-C and their exit codes are CommandRun's.
+    EnableDefaultExceptionHandler = false,
+    ProcessTerminationTimeout = null,
+});

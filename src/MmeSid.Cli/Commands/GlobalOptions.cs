@@ -1,0 +1,70 @@
+using System.CommandLine;
+using MmeSid.Kernels;
+using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary>Options that every command understands.</summary>
+internal static class GlobalOptions
+{
+    public static readonly Option<bool> Json = new("--json")
+    {
+        Description = "Write results as one JSON object.",
+        Recursive = true,
+    };
+
+    public static readonly Option<string> Backend = new Option<string>("--backend")
+    {
+        Description = "What computes: simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
+        DefaultValueFactory = _ => "auto",
+        Recursive = true,
+    }.AcceptOnlyFromAmong("auto", "simd", "scalar");
+
+    public static readonly Option<ulong> Seed = new("--seed")
+    {
+        Description = "Seed of everything random. Same input, options and seed: same bytes, whatever the number of threads.",
+        DefaultValueFactory = _ => 1,
+        HelpName = "number",
+        Recursive = true,
+    };
+
+    public static readonly Option<int> Threads = new("--threads")
+    {
+        Description = "Worker threads; 0 takes every core.",
+        DefaultValueFactory = _ => 0,
+        HelpName = "count",
+        Recursive = true,
+    };
+
+    public static readonly Option<bool> Quiet = new("--quiet", "-q")
+    {
+        Description = "No progress on stderr.",
+        Recursive = true,
+    };
+
+    public static readonly Option<bool> Verbose = new("--verbose", "-v")
+    {
+        Description = "More on stderr: every iteration, and stack traces of internal errors.",
+        Recursive = true,
+    };
+
+    public static void AddTo(RootCommand root)
+    {
+        foreach (Option option in (Option[])[Json, Backend, Seed, Threads, Quiet, Verbose])
+            root.Options.Add(option);
+    }
+
+    /// <summary>The backend that <see cref="Backend"/> and <see cref="Threads"/> ask for.</summary>
+    /// <exception cref="ArgumentException">The number of threads is negative.</exception>
+    public static IBackend CreateBackend(ParseResult parsed) =>
+        parsed.GetValue(Backend) == "scalar" ? new ScalarBackend() : new SimdBackend(ThreadCount(parsed));
+
+    /// <summary>Value of <see cref="Threads"/>, at least 0.</summary>
+    /// <exception cref="ArgumentException">It is negative.</exception>
+    public static int ThreadCount(ParseResult parsed)
+    {
+        int threads = parsed.GetValue(Threads);
+        return threads >= 0 ? threads : throw new ArgumentException($"--threads is {threads}, expected 0 (every core) or more");
+    }
+}

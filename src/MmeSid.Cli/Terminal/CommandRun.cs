@@ -1,0 +1,119 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using MmeSid.Cli.Commands;
+using MmeSid.Kernels;
+
+namespace MmeSid.Cli.Terminal;
+
+/// <summary>
+/// One run of one command: hands it its options, progress, results and cancellation, and turns what happens into an exit status.
+/// 0 ok; 1 failed, with one line on stderr; 130 interrupted by SIGINT or SIGTERM.
+/// </summary>
+internal sealed class CommandRun
+{
+    private const int kFailed = 1;
+    private const int kInterrupted = 130;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    private CommandRun(ParseResult parsed, CancellationToken cancellation)
+    {
+        Parsed = parsed;
+        Cancellation = cancellation;
+        Verbose = parsed.GetValue(GlobalOptions.Verbose);
+        Progress = new ProgressDisplay(parsed.GetValue(GlobalOptions.Quiet), cancellation);
+        Results = new ResultSheet();
+    }
+
+    /// <summary>The options as given.</summary>
+    public ParseResult Parsed { get; }
+
+    /// <summary>Cancelled by Ctrl-C; long work must watch it.</summary>
+    public CancellationToken Cancellation { get; }
+
+    /// <summary>Whether details were asked for.</summary>
+    public bool Verbose { get; }
+
+    /// <summary>Bars or lines on stderr.</summary>
+    public ProgressDisplay Progress { get; }
+
+    /// <summary>What stdout will show when the command is done.</summary>
+    public ResultSheet Results { get; }
+
+    /// <summary>Value of <c>--seed</c>.</summary>
+    public ulong Seed => Parsed.GetValue(GlobalOptions.Seed);
+
+    /// <summary>Value of <c>--threads</c>, with 0 replaced by the number of cores.</summary>
+    public int Threads => GlobalOptions.ThreadCount(Parsed) is var threads and > 0 ? threads : Environment.ProcessorCount;
+
+    /// <summary>Value of <c>--force</c>.</summary>
+    public bool Force => Parsed.GetValue(OutputOptions.Force);
+
+    /// <summary>Value of an option of the command.</summary>
+    public T? Get<T>(Option<T> option) => Parsed.GetValue(option);
+
+    /// <summary>Value of an option that is required or has a default.</summary>
+    public T Need<T>(Option<T> option) => Parsed.GetRequiredValue(option);
+
+    /// <summary>Runs <paramref name="work"/>, prints its results and returns the exit status.</summary>
+    public static int Execute(ParseResult parsed, Action<CommandRun> work)
+    {
+        using var interrupted = new CancellationTokenSource();
+        void Interrupt(PosixSignalContext signal)
+        {
+            if (interrupted.IsCancellationRequested)
+                return;
+            signal.Cancel = true;
+            interrupted.Cancel();
+            // Work that does not notice in time is ended all the same; what it wrote has a temporary name.
+            _ = Task.Delay(s_patience).ContinueWith(_ => Environment.Exit(kInterrupted), TaskScheduler.Default);
+        }
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
+
+        var run = new CommandRun(parsed, interrupted.Token);
+        try
+        {
+            work(run);
+            interrupted.Token.ThrowIfCancellationRequested();
+            run.Results.Write(Console.Out, parsed.GetValue(GlobalOptions.Json));
+            return 0;
+        }
+        catch (Exception exception)
+        {
+            Exception cause = Cause(exception);
+            if (interrupted.IsCancellationRequested)
+            {
+                Console.Error.WriteLine("mmesid: interrupted; no output was written");
+                return kInterrupted;
+            }
+            Console.Error.WriteLine($"mmesid: {Line(cause)}");
+            if (run.Verbose && !IsExpected(cause))
+                Console.Error.WriteLine(cause);
+            return kFailed;
+        }
+    }
+
+    /// <summary>Parallel loops and tasks wrap what went wrong; the first cause is what the user can act on.</summary>
+    private static Exception Cause(Exception exception) => exception switch
+    {
+        AggregateException { InnerExceptions.Count: > 0 } many => Cause(many.InnerExceptions[0]),
+        System.Reflection.TargetInvocationException or TypeInitializationException when exception.InnerException is not null => Cause(exception.InnerException),
+        _ => exception,
+    };
+
+    private static bool IsExpected(Exception exception) => exception
+        is InvalidDataException or ArgumentException or IOException or UnauthorizedAccessException or BackendUnavailableException
+        or NativeException or OutOfMemoryException or OperationCanceledException;
+
+    private static string Line(Exception exception)
+    {
+        string message = exception is ArgumentException { ParamName: string name }
+            ? exception.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal)
+            : exception.Message;
+        if (exception is OutOfMemoryException and not InsufficientMemoryException)
+            message = "out of memory: " + message;
+        else if (!IsExpected(exception))
+            message = $"internal error ({exception.GetType().Name}; --verbose shows where): {message}";
+        return string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+    }
+}

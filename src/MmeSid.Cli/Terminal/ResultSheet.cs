@@ -1,0 +1,126 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace MmeSid.Cli.Terminal;
+
+/// <summary>
+/// What a command found, in the order it was found: named values and tables. People get aligned text, machines one JSON object with the
+/// same names (<c>snake_case</c>; text shows them with spaces).
+/// </summary>
+internal sealed class ResultSheet
+{
+    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private readonly List<(string Name, JsonNode? Value, Action<TextWriter, int>? Text)> _entries = [];
+    private int _labelWidth;
+
+    /// <summary>Adds a value.</summary>
+    /// <param name="name">Its name, <c>snake_case</c>.</param>
+    /// <param name="value">For machines, unrounded.</param>
+    /// <param name="text">For people, with its unit; null formats the value.</param>
+    public void Value(string name, JsonNode? value, string? text = null)
+    {
+        string label = name.Replace('_', ' ');
+        _labelWidth = Math.Max(_labelWidth, label.Length);
+        string shown = text ?? Show(value);
+        _entries.Add((name, value, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
+    }
+
+    /// <summary>Adds a table: text columns left, numbers right.</summary>
+    /// <param name="name">Its name, <c>snake_case</c>.</param>
+    /// <param name="columns">Names of the columns, <c>snake_case</c>.</param>
+    /// <param name="rows">One value per column; the text of a cell may differ from its value.</param>
+    public void Table(string name, IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<Cell>> rows)
+    {
+        IReadOnlyList<Cell>[] cells = [.. rows];
+        var array = new JsonArray();
+        foreach (IReadOnlyList<Cell> row in cells)
+        {
+            var item = new JsonObject();
+            for (int c = 0; c < columns.Count; c++)
+                item[columns[c]] = row[c].Value?.DeepClone();
+            array.Add(item);
+        }
+        _entries.Add((name, array, (writer, _) =>
+        {
+            writer.WriteLine();
+            string[] heads = [.. columns.Select(column => column.Replace('_', ' '))];
+            int[] widths = [.. columns.Select((_, c) => Math.Max(heads[c].Length, cells.Length == 0 ? 0 : cells.Max(row => row[c].Text.Length)))];
+            bool[] numbers = [.. columns.Select((_, c) => cells.Length > 0 && cells.All(row => row[c].IsNumber))];
+            WriteRow(writer, heads, widths, numbers);
+            foreach (IReadOnlyList<Cell> row in cells)
+                WriteRow(writer, [.. row.Select(cell => cell.Text)], widths, numbers);
+            writer.WriteLine();
+        }));
+    }
+
+    /// <summary>Adds lines for people only.</summary>
+    public void Text(string lines) => _entries.Add(("", null, (writer, _) => writer.WriteLine(lines)));
+
+    /// <summary>Writes everything.</summary>
+    public void Write(TextWriter writer, bool json)
+    {
+        if (json)
+        {
+            var whole = new JsonObject();
+            foreach ((string name, JsonNode? value, _) in _entries)
+            {
+                if (name.Length > 0)
+                    whole[name] = value;
+            }
+            writer.WriteLine(whole.ToJsonString(s_json));
+        }
+        else
+        {
+            foreach ((_, _, Action<TextWriter, int>? text) in _entries)
+                text?.Invoke(writer, _labelWidth);
+        }
+        writer.Flush();
+    }
+
+    /// <summary>A number for people: thousands separated, four digits after the point at most.</summary>
+    public static string Number(double value) => Math.Abs(value) is >= 1000 or 0
+        ? value.ToString("N0", CultureInfo.InvariantCulture)
+        : value.ToString("0.####", CultureInfo.InvariantCulture);
+
+    /// <summary>A share as per cent.</summary>
+    public static string Percent(double share) => (share * 100).ToString(share is > 0 and < 0.0001 ? "0.######" : "0.##", CultureInfo.InvariantCulture) + " %";
+
+    /// <summary>A duration.</summary>
+    public static string Seconds(double seconds) => seconds switch
+    {
+        < 1 => $"{seconds * 1000:0} ms",
+        < 100 => $"{seconds:0.0} s",
+        _ => TimeSpan.FromSeconds(Math.Round(seconds)).ToString("c"),
+    };
+
+    private static string Show(JsonNode? value) => value switch
+    {
+        null => "–",
+        JsonArray array => string.Join(' ', array.Select(Show)),
+        JsonValue scalar when scalar.TryGetValue(out long whole) => whole.ToString("N0", CultureInfo.InvariantCulture),
+        JsonValue scalar when scalar.TryGetValue(out int whole) => whole.ToString("N0", CultureInfo.InvariantCulture),
+        JsonValue scalar when scalar.TryGetValue(out double number) => Number(number),
+        _ => value.ToString(),
+    };
+
+    private static void WriteRow(TextWriter writer, string[] texts, int[] widths, bool[] numbers) =>
+        writer.WriteLine(string.Join("  ", texts.Select((text, c) => numbers[c] ? text.PadLeft(widths[c]) : text.PadRight(widths[c]))).TrimEnd());
+
+    /// <summary>One cell of a table.</summary>
+    internal readonly record struct Cell(JsonNode? Value, string Text, bool IsNumber)
+    {
+        public static implicit operator Cell(string text) => new(JsonValue.Create(text), text, false);
+
+        public static implicit operator Cell(long number) => new(number, Show(number), true);
+
+        public static implicit operator Cell(double number) => new(number, Number(number), true);
+
+        /// <summary>A share, shown as per cent.</summary>
+        public static Cell Share(double share) => new(share, Percent(share), true);
+
+        /// <summary>Nothing to show.</summary>
+        public static Cell None => new(null, "–", true);
+    }
+}
