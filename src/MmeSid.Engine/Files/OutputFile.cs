@@ -36,7 +36,7 @@ public sealed class OutputFile : IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         string target = System.IO.Path.GetFullPath(path);
-        if (File.ResolveLinkTarget(target, returnFinalTarget: true) is { } link)
+        if (new FileInfo(target).LinkTarget is not null && File.ResolveLinkTarget(target, returnFinalTarget: true) is { } link)
             target = link.FullName;
         string folder = System.IO.Path.GetDirectoryName(target) ?? throw new IOException($"{path}: is a folder, expected the name of a file");
         if (Directory.Exists(target))
@@ -48,7 +48,15 @@ public sealed class OutputFile : IDisposable
         if (!force && File.Exists(target))
             throw new IOException($"{path}: exists; use --force to replace it");
         string temporary = TemporaryName(target);
-        return new OutputFile(target, temporary, force, new FileStream(temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read, 1 << 16));
+        try
+        {
+            return new OutputFile(target, temporary, force, new FileStream(temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read, 1 << 16));
+        }
+        catch (Exception problem) when (problem is UnauthorizedAccessException or FileNotFoundException)
+        {
+            // The system names the temporary file, which means nothing to the user; /proc says that a new file is not found.
+            throw new UnauthorizedAccessException($"{path}: no file can be created in folder {folder}; expected a folder with write permission", problem);
+        }
     }
 
     /// <summary>Flushes, closes and renames to the final name.</summary>

@@ -45,7 +45,14 @@ public sealed class OutputFolder : IDisposable
         if (!Directory.Exists(parent))
             throw new DirectoryNotFoundException($"{path}: folder {parent} does not exist");
         string temporary = OutputFile.TemporaryName(target);
-        Directory.CreateDirectory(temporary);
+        try
+        {
+            Directory.CreateDirectory(temporary);
+        }
+        catch (Exception problem) when (problem is UnauthorizedAccessException or FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new UnauthorizedAccessException($"{path}: no folder can be created in folder {parent}; expected a folder with write permission", problem);
+        }
         return new OutputFolder(target, temporary, force);
     }
 
