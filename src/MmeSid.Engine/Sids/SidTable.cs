@@ -1,3 +1,6 @@
+using System.Numerics;
+using MmeSid.Engine.Files;
+
 namespace MmeSid.Engine.Sids;
 
 /// <summary>
@@ -20,6 +23,27 @@ public sealed class SidTable
             throw new ArgumentException($"{codes.Length} codes do not form whole SIDs of {levels} levels", nameof(codes));
         Levels = levels;
         _codes = codes;
+    }
+
+    /// <summary>
+    /// Reads SIDs from a <c>.npy</c> file of shape [n, L] and type uint8, uint16, int16, int32 or int64, as others publish them.
+    /// </summary>
+    /// <exception cref="InvalidDataException">Another shape or type, or a code outside 0 … 65535 (row and level named).</exception>
+    public static SidTable ReadNpy(string path)
+    {
+        NpyHeader header = NpyFile.ReadHeader(path);
+        if (header.Shape.Count != 2 || header.Shape[1] < 1)
+            throw new InvalidDataException($"{path}: shape ({string.Join(", ", header.Shape)}), expected SIDs of shape (n, L) with L ≥ 1");
+        int levels = (int)Math.Min(header.Shape[1], int.MaxValue);
+        return header.Type switch
+        {
+            ElementType.UInt16 => new SidTable(levels, NpyFile.Read<ushort>(path).Values),
+            ElementType.UInt8 => Convert<byte>(path, levels),
+            ElementType.Int16 => Convert<short>(path, levels),
+            ElementType.Int32 => Convert<int>(path, levels),
+            ElementType.Int64 => Convert<long>(path, levels),
+            _ => throw new InvalidDataException($"{path}: values are {header.Type}, expected UInt8, UInt16, Int16, Int32 or Int64"),
+        };
     }
 
     /// <summary>Codes per SID, L.</summary>
@@ -72,5 +96,19 @@ public sealed class SidTable
         if (other.Levels != Levels)
             throw new ArgumentException($"the SIDs have {Levels} levels, the ones to add have {other.Levels}", nameof(other));
         return new SidTable(Levels, [.. _codes, .. other._codes]);
+    }
+
+    private static SidTable Convert<T>(string path, int levels)
+        where T : unmanaged, IBinaryInteger<T>
+    {
+        T[] values = NpyFile.Read<T>(path).Values;
+        var codes = new ushort[values.Length];
+        for (int i = 0; i < codes.Length; i++)
+        {
+            codes[i] = ushort.CreateSaturating(values[i]);
+            if (T.CreateSaturating(codes[i]) != values[i])
+                throw new InvalidDataException($"{path}: row {i / levels}, level {i % levels} is {values[i]}, expected a code 0 … {ushort.MaxValue}");
+        }
+        return new SidTable(levels, codes);
     }
 }
