@@ -1,0 +1,131 @@
+using System.CommandLine;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary>Options that say which embeddings are read and how they become the rows that are quantized.</summary>
+internal static class TableOptions
+{
+    public static readonly Option<string[]> Embeddings = new("--embeddings", "-e")
+    {
+        Description = "A table: .npy (f16, f32, f64, u8, i8), .safetensors, .fvecs, .fbin, .csv, .tsv or .parquet; a quoted pattern such as 'part-*.npy' takes files row after row. "
+            + "Given several times, tables are joined by item id, side by side.",
+        HelpName = "file",
+        Required = true,
+        AllowMultipleArgumentsPerToken = false,
+    };
+
+    public static readonly Option<string[]> Items = new("--items")
+    {
+        Description = "Item ids, one per line, naming the rows; once for all tables or once per table. [default: ids of the file, else row i is item i + 1]",
+        HelpName = "file",
+    };
+
+    public static readonly Option<long[]> SkipRows = new("--skip-rows")
+    {
+        Description = "Rows dropped at the start of the table (a padding row); once for all tables or once per table. [default: 0]",
+        HelpName = "count",
+    };
+
+    public static readonly Option<string?> IdColumn = new("--id-column")
+    {
+        Description = "Column of .csv, .tsv and .parquet files with the item id. [default: item, item_id or id where there is one]",
+        HelpName = "name",
+    };
+
+    public static readonly Option<string?> VectorColumn = new("--vector-column")
+    {
+        Description = "Column with the whole vector, a list of numbers. [default: the only list column; in .csv all columns but the id]",
+        HelpName = "name",
+    };
+
+    public static readonly Option<string?> Tensor = new("--tensor")
+    {
+        Description = "Tensor of a .safetensors file. [default: its only 2-D tensor]",
+        HelpName = "name",
+    };
+
+    public static readonly Option<string> Missing = new Option<string>("--missing")
+    {
+        Description = "Items that one of several tables lacks: refuse them, drop them, or fill the gap with zero or with the mean of that table.",
+        DefaultValueFactory = _ => "refuse",
+    }.AcceptOnlyFromAmong("refuse", "drop", "zero", "mean");
+
+    public static readonly Option<bool> Normalize = new("--normalize")
+    {
+        Description = "Divide each row of each table by its Euclidean norm; a row of zeros is refused.",
+    };
+
+    public static readonly Option<string?> Weights = new("--weights")
+    {
+        Description = "Factor of each table after normalising, such as 1,0.5. [default: 1 each]",
+        HelpName = "w,w,…",
+    };
+
+    /// <summary>Adds the options by which tables are opened.</summary>
+    public static void AddReading(Command command)
+    {
+        foreach (Option option in (Option[])[Embeddings, Items, SkipRows, IdColumn, VectorColumn, Tensor, Missing])
+            command.Options.Add(option);
+    }
+
+    /// <summary>Opens every table; on failure none stays open.</summary>
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run)
+    {
+        string[] paths = run.Need(Embeddings);
+        var tables = new List<EmbeddingTable>();
+        try
+        {
+            for (int t = 0; t < paths.Length; t++)
+            {
+                tables.Add(EmbeddingTable.Open([paths[t]], new EmbeddingOptions
+                {
+                    ItemsFile = PerTable(run.Get(Items), t, paths.Length, "--items"),
+                    SkipRows = PerTable(run.Get(SkipRows), t, paths.Length, "--skip-rows"),
+                    IdColumn = run.Get(IdColumn),
+                    VectorColumn = run.Get(VectorColumn),
+                    Tensor = run.Get(Tensor),
+                }));
+            }
+            return tables;
+        }
+        catch
+        {
+            foreach (EmbeddingTable table in tables)
+                table.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Joins tables as a preprocessing says; the result owns them.</summary>
+    public static EmbeddingTable Join(CommandRun run, IReadOnlyList<EmbeddingTable> tables, Preprocessing preprocessing)
+    {
+        try
+        {
+            return EmbeddingTable.Combine(tables, preprocessing, MissingItemsOf(run));
+        }
+        catch
+        {
+            foreach (EmbeddingTable table in tables)
+                table.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Value of <see cref="Missing"/>.</summary>
+    public static MissingItems MissingItemsOf(CommandRun run) => Enum.Parse<MissingItems>(run.Need(Missing), ignoreCase: true);
+
+    /// <summary>Value of <see cref="Weights"/>; null where it is not given.</summary>
+    /// <exception cref="ArgumentException">Something in it is no number.</exception>
+    public static IReadOnlyList<double>? WeightsOf(CommandRun run) =>
+        run.Get(Weights) is string text ? NumberLists.Parse<double>(text, "--weights") : null;
+
+    private static T? PerTable<T>(T[]? values, int table, int tables, string option) => values switch
+    {
+        null or [] => default,
+        [T one] => one,
+        _ when values.Length == tables => values[table],
+        _ => throw new ArgumentException($"{option} is given {values.Length} times for {tables} tables, expected once or {tables} times"),
+    };
+}

@@ -1,0 +1,192 @@
+using System.Diagnostics;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Quantization;
+using MmeSid.Kernels;
+
+namespace MmeSid.Engine.Assignment;
+
+/// <summary>Takes a block of assigned rows. Called for consecutive blocks in row order, never by two threads at once.</summary>
+/// <param name="firstRow">Row of the block's first row.</param>
+/// <param name="codes">[rows, L].</param>
+/// <param name="squaredErrors">[rows], squared distance of each row to its reconstruction.</param>
+public delegate void AssignedRows(long firstRow, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> squaredErrors);
+
+/// <summary>What an assignment took.</summary>
+/// <param name="Rows">Rows assigned.</param>
+/// <param name="Encoding">What certification cost.</param>
+/// <param name="SquaredError">Sum over the rows of the squared distance to the reconstruction, added in row order in float64.</param>
+/// <param name="Elapsed">Wall time of the whole pipeline.</param>
+/// <param name="KernelTime">Wall time inside the encoder: what is left after reading and writing are hidden.</param>
+public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding, double SquaredError, TimeSpan Elapsed, TimeSpan KernelTime);
+
+/// <summary>
+/// Rows of a table in, codes out, through a ring of bounded buffers: readers fill blocks, the encoder takes them in order, the receiver takes
+/// codes in order, all three at the same time. Memory is 48 MB per slot whatever the length of the table.
+/// The result does not depend on timing or on the size of the machine.
+/// </summary>
+public static class AssignmentPipeline
+{
+    private const int kBytesPerBlock = 48 << 20;
+    private const int kCoresPerReader = 8;
+    private const int kMostReaders = 4;
+
+    /// <summary>Assigns every row.</summary>
+    /// <param name="table">[n, d], n ≥ 0; read once, from several threads.</param>
+    /// <param name="encoder">The prepared quantizer of the same d.</param>
+    /// <param name="receive">Takes the codes.</param>
+    /// <param name="cancellation">Ends the work between blocks.</param>
+    /// <exception cref="ArgumentException">Table and quantizer differ in dimension.</exception>
+    /// <exception cref="InvalidDataException">A value of the table is not finite; file, row and column named.</exception>
+    public static AssignmentReport Run(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        ArgumentNullException.ThrowIfNull(encoder);
+        ArgumentNullException.ThrowIfNull(receive);
+        if (table.Dimension != encoder.Quantizer.Dimension)
+            throw new ArgumentException($"{table.Name}: rows have dimension {table.Dimension}, the quantizer has {encoder.Quantizer.Dimension}");
+        long start = Stopwatch.GetTimestamp();
+        using var ring = new Ring(table, encoder, receive, cancellation);
+        AssignmentReport report = ring.Run();
+        return report with { Elapsed = Stopwatch.GetElapsedTime(start) };
+    }
+
+    /// <summary>Block b lives in slot b mod S; each slot passes from reader to encoder to receiver and back.</summary>
+    private sealed class Ring : IDisposable
+    {
+        private readonly EmbeddingTable _table;
+        private readonly IQuantizerEncoder _encoder;
+        private readonly AssignedRows _receive;
+        private readonly CancellationTokenSource _stop;
+        private readonly int _levels;
+        private readonly int _rowsPerBlock;
+        private readonly long _blocks;
+        private readonly int _readers;
+        private readonly Slot[] _slots;
+
+        public Ring(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation)
+        {
+            (_table, _encoder, _receive) = (table, encoder, receive);
+            _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            _levels = encoder.Quantizer.Levels;
+            int widest = Math.Max(table.Dimension, _levels);
+            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * sizeof(float)), table.Count), 1, int.MaxValue / widest);
+            _blocks = (table.Count + _rowsPerBlock - 1) / _rowsPerBlock;
+            _readers = (int)Math.Min(_blocks, Math.Clamp(Environment.ProcessorCount / kCoresPerReader, 1, kMostReaders));
+            _slots = new Slot[Math.Min(_blocks, _readers + 2)];
+            for (int s = 0; s < _slots.Length; s++)
+                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels);
+        }
+
+        public AssignmentReport Run()
+        {
+            (EncodeReport Report, TimeSpan Time) encoded = default;
+            double squaredError = 0;
+            Task[] tasks =
+            [
+                .. Enumerable.Range(0, _readers).Select(reader => Start(() => Read(reader))),
+                Start(() => encoded = Encode()),
+                Start(() => squaredError = Receive()),
+            ];
+            try
+            {
+                Task.WaitAll(tasks);
+            }
+            catch (AggregateException many)
+            {
+                // A failed stage stops the others; their cancellation is not what went wrong.
+                Exception first = many.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? many.InnerExceptions[0];
+                System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
+            }
+            return new AssignmentReport(_table.Count, encoded.Report, squaredError, default, encoded.Time);
+        }
+
+        private Task Start(Action stage) => Task.Factory.StartNew(() =>
+        {
+            try
+            {
+                stage();
+            }
+            catch
+            {
+                _stop.Cancel();
+                throw;
+            }
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+        private void Read(int reader)
+        {
+            for (long block = reader; block < _blocks; block += _readers)
+            {
+                Slot slot = _slots[block % _slots.Length];
+                slot.Free.Wait(_stop.Token);
+                int rows = RowsOf(block);
+                _table.Read(block * _rowsPerBlock, rows, slot.Rows.Rows(0, rows));
+                slot.Filled.Release();
+            }
+        }
+
+        private (EncodeReport Report, TimeSpan Time) Encode()
+        {
+            (EncodeReport report, TimeSpan time) = (default(EncodeReport), TimeSpan.Zero);
+            for (long block = 0; block < _blocks; block++)
+            {
+                Slot slot = _slots[block % _slots.Length];
+                slot.Filled.Wait(_stop.Token);
+                int rows = RowsOf(block);
+                long start = Stopwatch.GetTimestamp();
+                report += _encoder.Encode(slot.Rows.View(0, rows), slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                time += Stopwatch.GetElapsedTime(start);
+                slot.Coded.Release();
+            }
+            return (report, time);
+        }
+
+        private double Receive()
+        {
+            double sum = 0;
+            for (long block = 0; block < _blocks; block++)
+            {
+                Slot slot = _slots[block % _slots.Length];
+                slot.Coded.Wait(_stop.Token);
+                int rows = RowsOf(block);
+                foreach (float error in slot.SquaredErrors.AsSpan(0, rows))
+                    sum += error;
+                _receive(block * _rowsPerBlock, slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                slot.Free.Release();
+            }
+            return sum;
+        }
+
+        private int RowsOf(long block) => (int)Math.Min(_rowsPerBlock, _table.Count - block * _rowsPerBlock);
+
+        public void Dispose()
+        {
+            foreach (Slot slot in _slots)
+                slot.Dispose();
+            _stop.Dispose();
+        }
+    }
+
+    private sealed class Slot(int rows, int dimension, int levels) : IDisposable
+    {
+        public RowMatrix Rows { get; } = new(rows, dimension);
+
+        public ushort[] Codes { get; } = new ushort[rows * levels];
+
+        public float[] SquaredErrors { get; } = new float[rows];
+
+        public SemaphoreSlim Free { get; } = new(1);
+
+        public SemaphoreSlim Filled { get; } = new(0);
+
+        public SemaphoreSlim Coded { get; } = new(0);
+
+        public void Dispose()
+        {
+            Rows.Dispose();
+            Free.Dispose();
+            Filled.Dispose();
+            Coded.Dispose();
+        }
+    }
+}
