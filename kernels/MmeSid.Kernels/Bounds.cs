@@ -44,4 +44,10 @@ internal static partial class Bounds
         double roundings = Math.Min(depth, block) + (depth + block - 1) / block;
         return roundings * Float32 / (1 - roundings * Float32);
     }
+
+    /// <summary><see cref="Slack"/> for formulas whose norms are float32 sums of squares over <paramref name="depth"/> terms.</summary>
+    public static double NormSlack(int depth) => Slack + 2 * depth * Float32;
+
+    /// <summary>What products and sums that fall below float32's normal range can lose in all, absolutely.</summary>
+    public static double Underflow(int depth) => (depth + 8) * 4 * (double)float.Epsilon;
 }

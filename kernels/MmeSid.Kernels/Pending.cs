@@ -3,8 +3,6 @@ namespace MmeSid.Kernels.Simd;
 public partial class SimdBackend
 {
     /// <inheritdoc/>
-    public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null) => new Scalar.ScalarBackend().CreateEncoder(plan, options);
-    /// <inheritdoc/>
     public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel) => new Scalar.ScalarBackend().MmdSums(source, target, kernel);
     /// <inheritdoc/>
     public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) => new Scalar.ScalarBackend().SinkhornAssign(rows, codewords, options, codes, potentials);

@@ -5,6 +5,9 @@ namespace MmeSid.Kernels.Simd;
 /// <summary>Codewords laid out for <see cref="Product"/>: [depth block][panel][k][CodesPerPanel], zero codewords after the last.</summary>
 internal sealed unsafe class PackedCodewords : SafeHandle
 {
+    /// <summary>K is padded to a multiple of it on every machine, so that what walks a row of products needs no tail.</summary>
+    public const int kCodesMultiple = 32;
+
     private readonly int _panels;
 
     /// <summary>Packs <paramref name="count"/> codewords of <paramref name="depth"/> values.</summary>
@@ -17,7 +20,7 @@ internal sealed unsafe class PackedCodewords : SafeHandle
     {
         Count = count;
         Depth = depth;
-        _panels = (count + Product.CodesPerPanel - 1) / Product.CodesPerPanel;
+        _panels = (count + kCodesMultiple - 1) / kCodesMultiple * (kCodesMultiple / Product.CodesPerPanel);
         nuint bytes = checked((nuint)PaddedCount * (nuint)depth * sizeof(float));
         SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
         Pack(codewords, stride, count);
@@ -29,7 +32,7 @@ internal sealed unsafe class PackedCodewords : SafeHandle
     /// <summary>Values per codeword.</summary>
     public int Depth { get; }
 
-    /// <summary>K rounded up to whole panels.</summary>
+    /// <summary>K rounded up to a multiple of <see cref="kCodesMultiple"/>.</summary>
     public int PaddedCount => _panels * Product.CodesPerPanel;
 
     /// <inheritdoc/>

@@ -1,0 +1,403 @@
+using System.Collections.Concurrent;
+using System.Numerics;
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace MmeSid.Kernels.Simd;
+
+public sealed partial class SimdBackend
+{
+    /// <inheritdoc/>
+    public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        options ??= new EncodeOptions();
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
+        return new SimdEncoder(plan, options, Threads);
+    }
+}
+
+/// <summary>
+/// encode: codes[i, l] = argmin_k of the real-number distances of EncodePlan          oracle: Scalar/Encode.cs
+/// <code>
+///   in    rows (n, d) row-major f32 · plan
+///   out   codes (n, L) u16 · errors (n) f32 = ‖r_{L+1}‖²
+///   does  per block of rows, in cache: r̂ = x − m; per level: products r̂ · w, scores s = β − 2 r̂·w (+ PSRQ's prefix tables), the codes
+///         whose score is within 2E of the smallest survive; one survivor is proven, several go to Recheck; r̂ −= w[code]
+///   why   |ŝ − s| ≤ E for every k (EncodeLevel.ScreenError), so the argmin of s is among the survivors
+///   ties  decided exactly in Recheck, the smallest k
+///   work  a worker owns a block of rows for all levels; scores of at most kScoreBytes live at a time; nothing of size n × K is stored
+///   cost  2·n·d·ΣK flop, 4·(n·d + d·ΣK·n/rows per block + n·L) bytes
+/// </code>
+/// The residual r̂ is updated in place instead of adding look-up tables for RQ: it costs the same at K 256, less for larger K, and its
+/// error bound scales with ‖r_l‖ instead of ‖x‖. PSRQ's prefix half needs tables: [r ; x − r] · [a | b] without them is twice the product.
+/// </summary>
+internal sealed unsafe class SimdEncoder : IEncoder
+{
+    private const int kRowBytes = 640 << 10;
+    private const int kScoreBytes = 1 << 20;
+    private const int kMaximumRows = 448;
+    private const int kBlocksPerThread = 4;
+
+    // Survivors kept per row before the row is handed to Recheck with all K codes.
+    private const int kSurvivors = 16;
+
+    // Above it a float32 intermediate of the screen could overflow.
+    private const double kOverflow = 1e37;
+
+    private readonly EncodeLevel[] _levels;
+    private readonly float[] _centre;
+    private readonly int _threads;
+    private readonly int _stride;
+    private readonly bool _wide;
+    private readonly int _scoreColumns;
+    private readonly ConcurrentBag<Workspace> _idle = [];
+
+    public SimdEncoder(EncodePlan plan, EncodeOptions options, int threads)
+    {
+        Plan = plan;
+        _threads = threads;
+        _centre = Centre(plan);
+        _wide = EncodeLevel.PrefixTableBytes(plan) > options.TableBytes;
+        _levels = new EncodeLevel[plan.Levels];
+        for (int level = 0; level < plan.Levels; level++)
+            _levels[level] = new EncodeLevel(plan, level, _centre, _wide, threads);
+        int width = plan.Dimension * (_wide ? 2 : 1);
+        // Whole vectors; never a multiple of 1 KB, or the rows of a tile would compete for the same cache sets.
+        _stride = (width + 15) / 16 * 16;
+        if (_stride % 256 == 0)
+            _stride += 16;
+        int tallest = kRowBytes / (Math.Min(_stride, Product.kDepthPerBlock) * sizeof(float)) / Product.RowsPerTile * Product.RowsPerTile;
+        RowsPerBlock = Math.Clamp(tallest, 2 * Product.RowsPerTile, kMaximumRows / Product.RowsPerTile * Product.RowsPerTile);
+        int widest = 0;
+        foreach (EncodeLevel level in _levels)
+            widest = Math.Max(widest, level.PaddedCodes);
+        int affordable = Math.Max(1, kScoreBytes / (RowsPerBlock * sizeof(float)) / PackedCodewords.kCodesMultiple) * PackedCodewords.kCodesMultiple;
+        _scoreColumns = Math.Min(widest, affordable);
+    }
+
+    public EncodePlan Plan { get; }
+
+    /// <summary>Rows a worker keeps in cache at a time.</summary>
+    public int RowsPerBlock { get; }
+
+    public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
+        if (rows.Count == 0)
+            return default;
+        int n = rows.Count, d = Plan.Dimension, levels = Plan.Levels, stride = rows.Stride;
+        int perBlock = Math.Min(RowsPerBlock, Product.PaddedRows((n + kBlocksPerThread * _threads - 1) / (kBlocksPerThread * _threads)));
+        int blocks = (n + perBlock - 1) / perBlock;
+        var reports = new EncodeReport[blocks];
+        bool allFinite = true;
+        fixed (float* firstRow = rows.Values)
+        fixed (ushort* firstCode = codes)
+        fixed (float* firstError = squaredErrors)
+        {
+            float* source = firstRow;
+            ushort* destination = firstCode;
+            float* errors = firstError;
+            void EncodeBlock(int block)
+            {
+                int start = block * perBlock, count = Math.Min(perBlock, n - start);
+                if (!_idle.TryTake(out Workspace? workspace))
+                    workspace = new Workspace(this);
+                var view = new RowView(new ReadOnlySpan<float>(source + (nint)start * stride, (count - 1) * stride + d), count, d, stride);
+                if (!this.EncodeBlock(workspace, view, new Span<ushort>(destination + (nint)start * levels, count * levels),
+                    errors == null ? default : new Span<float>(errors + start, count), ref reports[block]))
+                    Volatile.Write(ref allFinite, false);
+                _idle.Add(workspace);
+            }
+
+            if (_threads == 1 || blocks == 1)
+            {
+                for (int block = 0; block < blocks; block++)
+                    EncodeBlock(block);
+            }
+            else
+            {
+                Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = _threads }, EncodeBlock);
+            }
+        }
+        if (!allFinite)
+        {
+            // Named in row order, whatever block saw it first.
+            for (int i = 0; i < n; i++)
+                EncodeArguments.CheckFinite(rows[i], i);
+        }
+        var total = default(EncodeReport);
+        foreach (EncodeReport report in reports)
+            total += report;
+        return total;
+    }
+
+    public void Dispose()
+    {
+        while (_idle.TryTake(out Workspace? workspace))
+            workspace.Dispose();
+        foreach (EncodeLevel level in _levels)
+            level.Dispose();
+    }
+
+    /// <summary>m: the mean of the first level's codewords, float64 sums rounded once. Any finite vector gives the same codes.</summary>
+    internal static float[] Centre(EncodePlan plan)
+    {
+        int d = plan.Dimension, count = plan.CodeCount(0);
+        var centre = new float[d];
+        for (int i = 0; i < d; i++)
+        {
+            double sum = 0;
+            for (int k = 0; k < count; k++)
+                sum += plan.Codeword(0, k)[i];
+            centre[i] = (float)(sum / count);
+        }
+        return centre;
+    }
+
+    // False when a row holds NaN or infinity; its codes are then meaningless and the caller throws.
+    private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    {
+        int d = Plan.Dimension, levels = Plan.Levels;
+        for (int i = 0; i < rows.Count; i++)
+        {
+            Span<float> residual = workspace.Row(i, d);
+            TensorPrimitives.Subtract(rows[i], _centre, residual);
+            double norm = workspace.SetNorm(i, residual);
+            if (!double.IsFinite(norm) && !TensorPrimitives.IsFiniteAll<float>(rows[i]))
+                return false;
+            workspace.Errors[i] = Bounds.Float32 * norm;
+            if (_wide)
+                workspace.Row(i, 2 * d)[d..].Clear();
+        }
+        for (int level = 0; level < levels; level++)
+        {
+            Screen(workspace, rows.Count, level, codes);
+            for (int i = 0; i < rows.Count; i++)
+            {
+                Span<ushort> path = codes.Slice(i * levels, level + 1);
+                path[level] = (ushort)Settle(workspace, rows[i], i, path, level, ref report);
+                if (level + 1 < levels)
+                    Advance(workspace, i, level, path[level]);
+            }
+        }
+        report += new EncodeReport((long)rows.Count * levels, 0, 0, 0);
+        for (int i = 0; i < squaredErrors.Length; i++)
+            squaredErrors[i] = (float)workspace.Recheck.SquaredError(rows[i], codes.Slice(i * levels, levels));
+        return true;
+    }
+
+    // Fills every row's survivors of a level, a chunk of codes at a time, so that scores stay in cache.
+    private void Screen(Workspace workspace, int rows, int levelIndex, ReadOnlySpan<ushort> codes)
+    {
+        EncodeLevel level = _levels[levelIndex];
+        int levels = Plan.Levels;
+        for (int i = 0; i < rows; i++)
+        {
+            double error = level.ScreenError(workspace.Norms[i], workspace.Errors[i], out double magnitude);
+            workspace.Margins[i] = magnitude < kOverflow ? 2 * error : double.PositiveInfinity;
+            workspace.Smallest[i] = float.PositiveInfinity;
+            workspace.SurvivorCounts[i] = 0;
+        }
+        float** tables = stackalloc float*[level.Tables];
+        for (int first = 0; first < level.PaddedCodes; first += _scoreColumns)
+        {
+            int columns = Math.Min(_scoreColumns, level.PaddedCodes - first);
+            Product.Multiply(workspace.Rows, _stride, rows, level.Codewords, first, columns, workspace.Scores, _scoreColumns);
+            for (int i = 0; i < rows; i++)
+            {
+                if (double.IsPositiveInfinity(workspace.Margins[i]))
+                    continue;
+                for (int j = 0; j < level.Tables; j++)
+                    tables[j] = level.TableRow(j, codes[i * levels + j]) + first;
+                float* scores = workspace.Scores + (nint)i * _scoreColumns;
+                float smallest = Score(scores, level.Biases + first, tables, level.Tables, columns);
+                workspace.Smallest[i] = Math.Min(workspace.Smallest[i], smallest);
+                Collect(workspace, i, scores, first, columns);
+            }
+        }
+    }
+
+    // products → scores in place; returns the smallest. columns is a multiple of 32.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float Score(float* scores, float* biases, float** tables, int tableCount, int columns)
+    {
+        Vector512<float> minusTwo = Vector512.Create(-2f);
+        Vector512<float> smallestLow = Vector512.Create(float.PositiveInfinity), smallestHigh = smallestLow;
+        for (int k = 0; k < columns; k += 32)
+        {
+            Vector512<float> low = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(scores + k), Vector512.Load(biases + k));
+            Vector512<float> high = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(scores + k + 16), Vector512.Load(biases + k + 16));
+            for (int j = 0; j < tableCount; j++)
+            {
+                low += Vector512.Load(tables[j] + k);
+                high += Vector512.Load(tables[j] + k + 16);
+            }
+            low.Store(scores + k);
+            high.Store(scores + k + 16);
+            smallestLow = Vector512.MinNative(smallestLow, low);
+            smallestHigh = Vector512.MinNative(smallestHigh, high);
+        }
+        smallestLow = Vector512.MinNative(smallestLow, smallestHigh);
+        Vector256<float> eight = Vector256.MinNative(smallestLow.GetLower(), smallestLow.GetUpper());
+        Vector128<float> four = Vector128.MinNative(eight.GetLower(), eight.GetUpper());
+        four = Vector128.MinNative(four, Vector128.Shuffle(four, Vector128.Create(2, 3, 0, 1)));
+        return MathF.Min(four[0], four[1]);
+    }
+
+    // Appends the codes of a chunk whose score is within the margin of the smallest score seen so far.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Collect(Workspace workspace, int row, float* scores, int first, int columns)
+    {
+        float limit = MathF.BitIncrement((float)(workspace.Smallest[row] + workspace.Margins[row]));
+        Vector512<float> limits = Vector512.Create(limit);
+        for (int k = 0; k < columns; k += 32)
+        {
+            Vector512<float> low = Vector512.Load(scores + k), high = Vector512.Load(scores + k + 16);
+            if (!Vector512.LessThanOrEqualAny(Vector512.MinNative(low, high), limits))
+                continue;
+            ulong within = Vector512.LessThanOrEqual(low, limits).ExtractMostSignificantBits()
+                | (Vector512.LessThanOrEqual(high, limits).ExtractMostSignificantBits() << 16);
+            for (; within != 0; within &= within - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(within);
+                workspace.AddSurvivor(row, first + k + lane, scores[k + lane], limit);
+            }
+        }
+    }
+
+    // The level's code of a row: the only survivor, or what Recheck decides among several.
+    private static int Settle(Workspace workspace, ReadOnlySpan<float> row, int index, Span<ushort> path, int level, ref EncodeReport report)
+    {
+        int count = workspace.SurvivorCounts[index];
+        if (count is > 0 and <= kSurvivors)
+        {
+            float limit = MathF.BitIncrement((float)(workspace.Smallest[index] + workspace.Margins[index]));
+            Span<int> survivors = workspace.SurvivorsWithin(index, limit);
+            return survivors.Length == 1 ? survivors[0] : workspace.Recheck.Decide(row, path, level, survivors, ref report);
+        }
+        return workspace.Recheck.Decide(row, path, level, default, ref report);
+    }
+
+    // r̂ −= w[code] (and the running sum beside it in the wide form), with the new norm and the rounding it added.
+    private void Advance(Workspace workspace, int index, int level, int code)
+    {
+        int d = Plan.Dimension;
+        float[]? centred = _levels[level].Subtrahends;
+        ReadOnlySpan<float> codeword = centred is null ? Plan.Codeword(level, code) : centred.AsSpan(code * d, d);
+        Span<float> residual = workspace.Row(index, d);
+        TensorPrimitives.Subtract(residual, codeword, residual);
+        double rounding = centred is null ? 0 : Bounds.Float32 * _levels[level].MaximumNorm;
+        if (_wide)
+        {
+            Span<float> both = workspace.Row(index, 2 * d), chosen = both[d..];
+            TensorPrimitives.Add(chosen, codeword, chosen);
+            workspace.Errors[index] += 2 * rounding + Bounds.Float32 * workspace.SetNorm(index, both);
+        }
+        else
+        {
+            workspace.Errors[index] += rounding + Bounds.Float32 * workspace.SetNorm(index, residual);
+        }
+    }
+
+    /// <summary>The buffers of one worker.</summary>
+    private sealed class Workspace : IDisposable
+    {
+        private readonly int _stride;
+        private readonly int[] _survivorCodes;
+        private readonly float[] _survivorScores;
+        private readonly int[] _kept = new int[kSurvivors];
+
+        public Workspace(SimdEncoder encoder)
+        {
+            int rows = encoder.RowsPerBlock;
+            _stride = encoder._stride;
+            Rows = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)_stride * sizeof(float), 64);
+            // Rows of an incomplete last tile are multiplied too: they must be numbers.
+            new Span<float>(Rows, rows * _stride).Clear();
+            Scores = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._scoreColumns * sizeof(float), 64);
+            Norms = new double[rows];
+            Errors = new double[rows];
+            Margins = new double[rows];
+            Smallest = new float[rows];
+            SurvivorCounts = new int[rows];
+            _survivorCodes = new int[rows * kSurvivors];
+            _survivorScores = new float[rows * kSurvivors];
+            Recheck = new Recheck(encoder.Plan);
+        }
+
+        /// <summary>Operand rows r̂, [rows, stride].</summary>
+        public float* Rows { get; private set; }
+
+        /// <summary>Scores of a chunk of codes, [rows, columns].</summary>
+        public float* Scores { get; private set; }
+
+        /// <summary>‖r̂‖ per row.</summary>
+        public double[] Norms { get; }
+
+        /// <summary>Bound of ‖r̂ − r‖ per row.</summary>
+        public double[] Errors { get; }
+
+        /// <summary>2E per row of the level at hand; +∞ where the screen cannot be trusted.</summary>
+        public double[] Margins { get; }
+
+        /// <summary>Smallest score so far per row.</summary>
+        public float[] Smallest { get; }
+
+        /// <summary>Survivors per row; more than kSurvivors means that they were not all kept.</summary>
+        public int[] SurvivorCounts { get; }
+
+        public Recheck Recheck { get; }
+
+        public Span<float> Row(int index, int width) => new(Rows + (nint)index * _stride, width);
+
+        // Squares that underflow are made up for, so that the norm is never too small.
+        public double SetNorm(int index, ReadOnlySpan<float> row) =>
+            Norms[index] = Math.Sqrt(TensorPrimitives.SumOfSquares(row) + row.Length * (double)float.Epsilon);
+
+        public void AddSurvivor(int row, int code, float score, float limit)
+        {
+            ref int count = ref SurvivorCounts[row];
+            if (count == kSurvivors)
+            {
+                // Earlier chunks were measured against a larger smallest score: what it no longer allows makes room.
+                int kept = 0;
+                for (int i = row * kSurvivors; i < (row + 1) * kSurvivors; i++)
+                {
+                    if (_survivorScores[i] > limit)
+                        continue;
+                    _survivorScores[row * kSurvivors + kept] = _survivorScores[i];
+                    _survivorCodes[row * kSurvivors + kept++] = _survivorCodes[i];
+                }
+                count = kept;
+            }
+            if (count >= kSurvivors)
+            {
+                count = kSurvivors + 1;
+                return;
+            }
+            _survivorScores[row * kSurvivors + count] = score;
+            _survivorCodes[row * kSurvivors + count++] = code;
+        }
+
+        public Span<int> SurvivorsWithin(int row, float limit)
+        {
+            int kept = 0;
+            for (int i = row * kSurvivors; i < row * kSurvivors + SurvivorCounts[row]; i++)
+            {
+                if (_survivorScores[i] <= limit)
+                    _kept[kept++] = _survivorCodes[i];
+            }
+            return _kept.AsSpan(0, kept);
+        }
+
+        public void Dispose()
+        {
+            NativeMemory.AlignedFree(Rows);
+            NativeMemory.AlignedFree(Scores);
+            Rows = Scores = null;
+        }
+    }
+}

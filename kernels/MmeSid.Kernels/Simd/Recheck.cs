@@ -1,0 +1,160 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace MmeSid.Kernels.Simd;
+
+/// <summary>
+/// Decides what the screen could not: float64 distances of the surviving codewords from the residual itself, exact arithmetic where
+/// their bounds still overlap. Not thread-safe; one per worker.
+/// </summary>
+internal sealed class Recheck
+{
+    private readonly EncodePlan _plan;
+    private readonly ExactOrder _exact;
+    private readonly double[] _target;
+    private readonly double[] _normsUpTo;
+    private double _rowNorm;
+
+    public Recheck(EncodePlan plan)
+    {
+        _plan = plan;
+        _exact = new ExactOrder(plan);
+        _target = new double[2 * plan.Dimension];
+        // Largest sum of codeword norms that a prefix of l levels can have.
+        _normsUpTo = new double[plan.Levels + 1];
+        for (int level = 0; level < plan.Levels; level++)
+        {
+            double largest = 0;
+            for (int k = 0; k < plan.CodeCount(level); k++)
+                largest = Math.Max(largest, SquaredNorm(plan.Codeword(level, k)));
+            _normsUpTo[level + 1] = _normsUpTo[level] + Math.Sqrt(largest);
+        }
+    }
+
+    /// <summary>The code of <paramref name="level"/> among the candidates, by the real-number distances.</summary>
+    /// <param name="row">x, [d].</param>
+    /// <param name="path">[level + 1]; the codes before the level are read, the last place is scratch.</param>
+    /// <param name="level">l.</param>
+    /// <param name="candidates">Codes in any order; empty means all K.</param>
+    /// <param name="report">Counts are added.</param>
+    public int Decide(ReadOnlySpan<float> row, Span<ushort> path, int level, ReadOnlySpan<int> candidates, ref EncodeReport report)
+    {
+        int width = _plan.CodewordWidth(level);
+        SetTarget(row, path[..level], width);
+        double magnitude = _rowNorm + _normsUpTo[level];
+        int count = candidates.IsEmpty ? _plan.CodeCount(level) : candidates.Length;
+        ReadOnlySpan<float> codebook = _plan.Codebook(level);
+        int best = -1;
+        double bestDistance = 0, bestBound = 0;
+        bool exactly = false;
+        Span<ushort> other = stackalloc ushort[path.Length];
+        path.CopyTo(other);
+        for (int i = 0; i < count; i++)
+        {
+            int code = candidates.IsEmpty ? i : candidates[i];
+            double distance = SquaredDistance(_target.AsSpan(0, width), codebook.Slice(code * width, width));
+            double bound = Bounds.SquaredDistance(width, level + 2, magnitude, distance);
+            bool wins = best < 0 || distance < bestDistance;
+            if (best >= 0 && Math.Abs(distance - bestDistance) <= bound + bestBound)
+            {
+                exactly = true;
+                path[level] = (ushort)code;
+                other[level] = (ushort)best;
+                wins = _exact.Compare(row, path, other) < 0;
+            }
+            if (wins)
+                (best, bestDistance, bestBound) = (code, distance, bound);
+        }
+        report += new EncodeReport(0, 1, count, exactly ? 1 : 0);
+        return best;
+    }
+
+    /// <summary>‖x − Σ_j c_j‖² in float64: the sums, their order and so the bits of <see cref="Scalar.ScalarEncoder.SquaredError"/>.</summary>
+    public double SquaredError(ReadOnlySpan<float> row, ReadOnlySpan<ushort> path)
+    {
+        int d = _plan.Dimension;
+        SetTarget(row, path, d);
+        Vector256<double> low = Vector256<double>.Zero, high = Vector256<double>.Zero;
+        ref double target = ref MemoryMarshal.GetArrayDataReference(_target);
+        int i = 0;
+        for (; i + 8 <= d; i += 8)
+        {
+            Vector256<double> first = Vector256.LoadUnsafe(ref target, (nuint)i), second = Vector256.LoadUnsafe(ref target, (nuint)(i + 4));
+            low += first * first;
+            high += second * second;
+        }
+        Span<double> partial = stackalloc double[8];
+        low.CopyTo(partial);
+        high.CopyTo(partial[4..]);
+        for (; i < d; i++)
+            partial[i % 8] += _target[i] * _target[i];
+        return ((partial[0] + partial[4]) + (partial[2] + partial[6])) + ((partial[1] + partial[5]) + (partial[3] + partial[7]));
+    }
+
+    // [x − Σ c_j | Σ c_j] in float64, the second half only when the level's codewords are 2d wide.
+    private void SetTarget(ReadOnlySpan<float> row, ReadOnlySpan<ushort> path, int width)
+    {
+        int d = _plan.Dimension;
+        Span<double> residual = _target.AsSpan(0, d), chosen = _target.AsSpan(d, d);
+        TensorPrimitives.ConvertTruncating(row, residual);
+        _rowNorm = Math.Sqrt(TensorPrimitives.SumOfSquares<double>(residual));
+        bool needsPrefix = width > d;
+        if (needsPrefix)
+            chosen.Clear();
+        for (int j = 0; j < path.Length; j++)
+        {
+            ReadOnlySpan<float> codeword = _plan.Codeword(j, path[j]);
+            AddScaled(codeword, -1, residual);
+            if (needsPrefix)
+                AddScaled(codeword, 1, chosen);
+        }
+    }
+
+    private static void AddScaled(ReadOnlySpan<float> source, double sign, Span<double> destination)
+    {
+        int i = 0;
+        ref float from = ref MemoryMarshal.GetReference(source);
+        ref double to = ref MemoryMarshal.GetReference(destination);
+        Vector256<double> factor = Vector256.Create(sign);
+        for (; i + 8 <= source.Length; i += 8)
+        {
+            (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.LoadUnsafe(ref from, (nuint)i));
+            (Vector256.LoadUnsafe(ref to, (nuint)i) + factor * low).StoreUnsafe(ref to, (nuint)i);
+            (Vector256.LoadUnsafe(ref to, (nuint)(i + 4)) + factor * high).StoreUnsafe(ref to, (nuint)(i + 4));
+        }
+        for (; i < source.Length; i++)
+            destination[i] += sign * source[i];
+    }
+
+    private static double SquaredDistance(ReadOnlySpan<double> target, ReadOnlySpan<float> codeword)
+    {
+        ref double left = ref MemoryMarshal.GetReference(target);
+        ref float right = ref MemoryMarshal.GetReference(codeword);
+        Vector256<double> sumLow = Vector256<double>.Zero, sumHigh = Vector256<double>.Zero;
+        int i = 0;
+        for (; i + 8 <= codeword.Length; i += 8)
+        {
+            (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.LoadUnsafe(ref right, (nuint)i));
+            low = Vector256.LoadUnsafe(ref left, (nuint)i) - low;
+            high = Vector256.LoadUnsafe(ref left, (nuint)(i + 4)) - high;
+            sumLow += low * low;
+            sumHigh += high * high;
+        }
+        double sum = Vector256.Sum(sumLow + sumHigh);
+        for (; i < codeword.Length; i++)
+        {
+            double difference = target[i] - codeword[i];
+            sum += difference * difference;
+        }
+        return sum;
+    }
+
+    private static double SquaredNorm(ReadOnlySpan<float> values)
+    {
+        double sum = 0;
+        foreach (float value in values)
+            sum += (double)value * value;
+        return sum;
+    }
+}
