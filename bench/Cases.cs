@@ -1,8 +1,152 @@
+using MmeSid.Kernels;
+
 namespace MmeSid.Bench;
 
 /// <summary>The inputs that drive the tests and the benches of every backend.</summary>
 public static partial class Cases
 {
+    // ---- Encode ----
+
+    /// <summary>What the rows and codewords of an encode case look like; each kind attacks the certificate from another side.</summary>
+    public enum EncodeData
+    {
+        /// <summary>Bell-shaped values; every level's codewords are smaller than the one before.</summary>
+        Bell,
+
+        /// <summary>Integers 0 … 3 in rows and codewords: exact ties on most rows.</summary>
+        Integers,
+
+        /// <summary>Bell-shaped around a mean of 1000: what the centring is for.</summary>
+        LargeMean,
+
+        /// <summary>Codewords stored twice, rows that equal a codeword, and negative zeros.</summary>
+        Duplicates,
+
+        /// <summary>Rows half-way between two codewords, then moved by a few units in the last place.</summary>
+        NearTies,
+
+        /// <summary>Values around 1e-39: denormal in float32, squares below its range.</summary>
+        Denormal,
+
+        /// <summary>Values up to 3e38: squares overflow float32.</summary>
+        Huge,
+
+        /// <summary>One coordinate 1e6 times larger than the others.</summary>
+        Spike,
+
+        /// <summary>All rows zero.</summary>
+        Zero,
+    }
+
+    /// <summary>A plan and the rows to encode with it.</summary>
+    public sealed record EncodeCase(PlanKind Kind, EncodeData Data, int Rows, int Dimension, int[] Codes)
+    {
+        /// <inheritdoc/>
+        public override string ToString() => $"{Kind} {Data} n {Rows} d {Dimension} K {string.Join(',', Codes)}";
+
+        /// <summary>The case's plan; the same for every call.</summary>
+        public EncodePlan Plan()
+        {
+            var codebooks = new float[Codes.Length][];
+            for (int level = 0; level < Codes.Length; level++)
+            {
+                bool hasPrefixHalf = Kind == PlanKind.PrefixSemantic && level > 0;
+                float[] residualHalves = Codewords(level, 0), prefixHalves = hasPrefixHalf ? Codewords(0, 100 + level, Codes[level]) : [];
+                if (!hasPrefixHalf)
+                {
+                    codebooks[level] = residualHalves;
+                    continue;
+                }
+                codebooks[level] = new float[2 * residualHalves.Length];
+                for (int k = 0; k < Codes[level]; k++)
+                {
+                    residualHalves.AsSpan(k * Dimension, Dimension).CopyTo(codebooks[level].AsSpan(2 * k * Dimension));
+                    prefixHalves.AsSpan(k * Dimension, Dimension).CopyTo(codebooks[level].AsSpan((2 * k + 1) * Dimension));
+                }
+            }
+            return new EncodePlan(Kind, Dimension, codebooks);
+        }
+
+        /// <summary>The case's rows, [n, d]; the same for every call.</summary>
+        public float[] Values()
+        {
+            float[] rows = Values(7, 0, Rows);
+            if (Data is not (EncodeData.NearTies or EncodeData.Duplicates))
+                return rows;
+            float[] first = Codewords(0, 0);
+            for (int i = 0; i < Rows; i++)
+            {
+                int left = i % Codes[0], right = (i * 7 + 1) % Codes[0];
+                for (int j = 0; j < Dimension; j++)
+                {
+                    float a = first[left * Dimension + j], b = first[right * Dimension + j];
+                    rows[i * Dimension + j] = Data == EncodeData.Duplicates ? a : (a + b) / 2;
+                }
+                if (Data == EncodeData.NearTies && i % 4 > 0)
+                {
+                    ref float moved = ref rows[i * Dimension + i % Dimension];
+                    for (int step = 0; step < (i % 4 == 3 ? 10 : i % 4); step++)
+                        moved = MathF.BitIncrement(moved);
+                }
+            }
+            return rows;
+        }
+
+        private float[] Codewords(int level, int seed, int? count = null)
+        {
+            float[] codewords = Values(11 + level + 13 * seed, level, count ?? Codes[level]);
+            if (Data == EncodeData.Duplicates)
+            {
+                int half = codewords.Length / Dimension / 2 * Dimension;
+                codewords.AsSpan(0, half).CopyTo(codewords.AsSpan(codewords.Length - half));
+                codewords[^1] = -0f;
+                codewords[Dimension - 1] = 0f;
+            }
+            return codewords;
+        }
+
+        private float[] Values(int seed, int level, int count)
+        {
+            float[] values = Bell(seed, (long)count * Dimension);
+            for (int i = 0; i < values.Length; i++)
+            {
+                float scaled = values[i] * MathF.Pow(0.6f, level);
+                values[i] = Data switch
+                {
+                    EncodeData.Integers => (int)MathF.Abs(values[i] * 2) & 3,
+                    EncodeData.LargeMean => scaled + (level == 0 ? 1000 : 0),
+                    EncodeData.Denormal => scaled * 1e-39f,
+                    EncodeData.Huge => scaled * 5e37f,
+                    EncodeData.Spike => i % Dimension == Dimension / 2 ? scaled * 1e6f : scaled,
+                    EncodeData.Zero => seed == 7 ? 0 : scaled,
+                    _ => scaled,
+                };
+            }
+            return values;
+        }
+    }
+
+    /// <summary>Small and odd: sizes around tiles and vectors, both kinds of plan, every kind of data. Each contract test runs all of them.</summary>
+    public static IReadOnlyList<EncodeCase> EncodeTests { get; } = [.. SmallEncodeCases()];
+
+    private static IEnumerable<EncodeCase> SmallEncodeCases()
+    {
+        foreach (PlanKind kind in Enum.GetValues<PlanKind>())
+        {
+            foreach ((int n, int d, int[] codes) in new (int, int, int[])[]
+            {
+                (0, 3, [2]), (1, 1, [1]), (1, 1, [2, 2]), (2, 3, [5]), (13, 2, [31, 3]), (14, 15, [32, 32, 32]), (15, 16, [33, 7]), (29, 17, [64, 5, 65]),
+                (97, 31, [100, 100]), (120, 64, [256, 256]), (257, 7, [1500, 40]), (460, 3, [40, 700, 9, 2]), (31, 129, [130, 17, 3]), (9, 1025, [20, 40]),
+                (5, 2100, [33, 8]),
+            })
+            {
+                yield return new EncodeCase(kind, EncodeData.Bell, n, d, codes);
+            }
+            foreach (EncodeData data in Enum.GetValues<EncodeData>())
+                yield return new EncodeCase(kind, data, data == EncodeData.Huge ? 12 : 100, 19, [48, 33, 20]);
+        }
+    }
+
     // ---- Accumulate, MmdSums, SinkhornAssign, TopInnerProducts ----
 
     /// <summary>Rows, dimension and codes of an <c>Accumulate</c>.</summary>

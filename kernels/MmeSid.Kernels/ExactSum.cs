@@ -2,14 +2,14 @@ namespace MmeSid.Kernels;
 
 /// <summary>
 /// The exact sum of products of two float32 values: a fixed-point superaccumulator (Kulisch).
-/// A product of two float32 is exact in float64 and a multiple of 2⁻²⁹⁸ below 2²⁵⁶; the digits below cover 2⁻³²⁰ … 2³⁸⁴,
-/// so no sum of fewer than 2⁶² products can overflow, and nothing is ever rounded.
+/// A product of two float32 is exact in float64 and a multiple of 2⁻²⁹⁸ below 2²⁵⁶; the digits below cover 2⁻³⁵² … 2⁴¹⁶
+/// (float64 carries 52 places below its leading one, zeros or not), so no sum that fits memory can overflow, and nothing is ever rounded.
 /// </summary>
 internal sealed class ExactSum
 {
     private const int kDigitBits = 32;
-    private const int kLowestExponent = -320;
-    private const int kDigits = 22;
+    private const int kLowestExponent = -352;
+    private const int kDigits = 24;
 
     // Each digit is a signed 64-bit integer that receives at most 2^32 per addition: 2^30 additions leave room for the carry.
     private const int kAdditionsBeforeCarry = 1 << 30;

@@ -1,0 +1,173 @@
+using MmeSid.Bench;
+using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Kernels.Tests;
+
+/// <summary>What every backend's encoder must do: the oracle's codes and errors, bit for bit, on every case.</summary>
+public abstract class EncodeContract(IBackend backend)
+{
+    private readonly ScalarBackend _oracle = new();
+
+    public static TheoryData<string> CaseNames() => [.. Cases.EncodeTests.Select(encodeCase => encodeCase.ToString())];
+
+    [Theory, MemberData(nameof(CaseNames))]
+    public void Codes_and_errors_equal_the_oracles(string name)
+    {
+        Cases.EncodeCase encodeCase = Case(name);
+        float[] rows = encodeCase.Values();
+        (ushort[] codes, float[] errors) = Encode(_oracle, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension));
+
+        (ushort[] actualCodes, float[] actualErrors) = Encode(backend, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension));
+
+        Assert.Equal(codes, actualCodes);
+        Assert.Equal(errors, actualErrors);
+    }
+
+    [Theory, MemberData(nameof(CaseNames))]
+    public void The_wide_form_without_tables_gives_the_same_codes(string name)
+    {
+        Cases.EncodeCase encodeCase = Case(name);
+        float[] rows = encodeCase.Values();
+        (ushort[] codes, _) = Encode(_oracle, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension));
+
+        (ushort[] actual, _) = Encode(backend, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), new EncodeOptions { TableBytes = 0 });
+
+        Assert.Equal(codes, actual);
+    }
+
+    [Theory, InlineData(2), InlineData(5), InlineData(70)]
+    public void Beams_equal_the_oracles(int beam)
+    {
+        foreach (Cases.EncodeCase encodeCase in Cases.EncodeTests.Where(encodeCase => encodeCase.Rows <= 100 && encodeCase.Dimension <= 31 && encodeCase.Codes.Max() <= 100))
+        {
+            float[] rows = encodeCase.Values();
+            (ushort[] codes, float[] errors) = Encode(_oracle, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), new EncodeOptions { Beam = beam });
+
+            (ushort[] actualCodes, float[] actualErrors) = Encode(backend, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), new EncodeOptions { Beam = beam });
+
+            Assert.True(codes.AsSpan().SequenceEqual(actualCodes), $"beam {beam}: {encodeCase}");
+            Assert.True(errors.AsSpan().SequenceEqual(actualErrors), $"beam {beam}: {encodeCase}");
+        }
+    }
+
+    [Fact]
+    public void A_wider_beam_never_makes_the_mean_error_larger()
+    {
+        Cases.EncodeCase encodeCase = new(PlanKind.Residual, Cases.EncodeData.Bell, 100, 12, [16, 16, 16]);
+        float[] rows = encodeCase.Values();
+        double last = double.PositiveInfinity;
+        foreach (int beam in (int[])[1, 4, 16, 300])
+        {
+            (_, float[] errors) = Encode(backend, encodeCase.Plan(), new RowView(rows, 12), new EncodeOptions { Beam = beam });
+            double error = errors.Sum(value => (double)value);
+            Assert.True(error <= last, $"beam {beam} has error {error}, a narrower one {last}");
+            last = error;
+        }
+    }
+
+    [Fact]
+    public void Batches_and_strides_change_nothing()
+    {
+        Cases.EncodeCase encodeCase = new(PlanKind.PrefixSemantic, Cases.EncodeData.LargeMean, 1013, 23, [70, 40, 9]);
+        float[] rows = encodeCase.Values();
+        EncodePlan plan = encodeCase.Plan();
+        (ushort[] whole, float[] wholeErrors) = Encode(backend, plan, new RowView(rows, 23));
+
+        const int stride = 31, offset = 5;
+        float[] table = new float[1013 * stride];
+        for (int i = 0; i < 1013; i++)
+            rows.AsSpan(i * 23, 23).CopyTo(table.AsSpan(i * stride + offset));
+        ushort[] parts = new ushort[whole.Length];
+        float[] partErrors = new float[1013];
+        using IEncoder encoder = backend.CreateEncoder(plan);
+        for (int start = 0, size = 1; start < 1013; start += size, size = Math.Min(size * 3, 1013 - start))
+            encoder.Encode(new RowView(table.AsSpan(start * stride + offset), size, 23, stride), parts.AsSpan(start * 3, size * 3), partErrors.AsSpan(start, size));
+
+        Assert.Equal(whole, parts);
+        Assert.Equal(wholeErrors, partErrors);
+    }
+
+    [Fact]
+    public void Fewer_levels_give_the_same_first_codes()
+    {
+        Cases.EncodeCase encodeCase = new(PlanKind.PrefixSemantic, Cases.EncodeData.Bell, 211, 18, [50, 40, 30]);
+        float[] rows = encodeCase.Values();
+        EncodePlan plan = encodeCase.Plan();
+        EncodePlan shorter = new(plan.Kind, plan.Dimension, [plan.Codebook(0).ToArray(), plan.Codebook(1).ToArray()]);
+        (ushort[] all, _) = Encode(backend, plan, new RowView(rows, 18));
+        (ushort[] two, _) = Encode(backend, shorter, new RowView(rows, 18));
+        for (int i = 0; i < 211; i++)
+            Assert.Equal(all.AsSpan(i * 3, 2), two.AsSpan(i * 2, 2));
+    }
+
+    [Theory]
+    [InlineData(float.NaN, "NaN")]
+    [InlineData(float.NegativeInfinity, "-")]
+    public void A_value_that_is_not_finite_is_named(float value, string text)
+    {
+        float[] rows = Cases.Bell(1, 500 * 6);
+        rows[321 * 6 + 4] = value;
+        rows[400 * 6] = value;
+        using IEncoder encoder = backend.CreateEncoder(new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.Bell, 500, 6, [9, 9]).Plan());
+        var error = Assert.Throws<ArgumentException>(() => encoder.Encode(new RowView(rows, 6), new ushort[1000]));
+        Assert.StartsWith("row 321, column 4", error.Message, StringComparison.Ordinal);
+        Assert.Contains(text, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Lengths_that_do_not_fit_are_refused_with_both_numbers()
+    {
+        using IEncoder encoder = backend.CreateEncoder(new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.Bell, 5, 6, [9, 9]).Plan());
+        Assert.Contains("dimension 6, the rows have 5", Assert.Throws<ArgumentException>(() => encoder.Encode(new RowView(new float[10], 5), new ushort[4])).Message, StringComparison.Ordinal);
+        Assert.Contains("need 4 codes, the span has 5", Assert.Throws<ArgumentException>(() => encoder.Encode(new RowView(new float[12], 6), new ushort[5])).Message, StringComparison.Ordinal);
+        Assert.Contains("need 2 squared errors, the span has 1", Assert.Throws<ArgumentException>(() => encoder.Encode(new RowView(new float[12], 6), new ushort[4], new float[1])).Message, StringComparison.Ordinal);
+    }
+
+    protected static (ushort[] Codes, float[] Errors) Encode(IBackend backend, EncodePlan plan, RowView rows, EncodeOptions? options = null)
+    {
+        var codes = new Guarded<ushort>(rows.Count * plan.Levels, 0xBEEF);
+        var errors = new Guarded<float>(rows.Count, -3.25f);
+        using IEncoder encoder = backend.CreateEncoder(plan, options);
+        EncodeReport report = encoder.Encode(rows, codes.Span, errors.Span);
+        Assert.Equal((long)rows.Count * plan.Levels, report.Decisions);
+        return (codes.Check(), errors.Check());
+    }
+
+    private static Cases.EncodeCase Case(string name) => Cases.EncodeTests.First(encodeCase => encodeCase.ToString() == name);
+}
+
+public sealed class ScalarEncodeTests() : EncodeContract(new ScalarBackend());
+
+public sealed class SimdEncodeTests() : EncodeContract(new SimdBackend(1))
+{
+    [Theory, InlineData(2), InlineData(3), InlineData(7)]
+    public void Threads_change_nothing(int threads)
+    {
+        foreach (PlanKind kind in Enum.GetValues<PlanKind>())
+        {
+            Cases.EncodeCase encodeCase = new(kind, Cases.EncodeData.Bell, 2503, 33, [64, 48, 32]);
+            float[] rows = encodeCase.Values();
+            (ushort[] codes, float[] errors) = Encode(new SimdBackend(1), encodeCase.Plan(), new RowView(rows, 33));
+            (ushort[] actualCodes, float[] actualErrors) = Encode(new SimdBackend(threads), encodeCase.Plan(), new RowView(rows, 33));
+            Assert.Equal(codes, actualCodes);
+            Assert.Equal(errors, actualErrors);
+        }
+    }
+
+    [Fact]
+    public void Near_ties_are_rechecked_and_clear_cases_are_not()
+    {
+        Assert.True(Share(Cases.EncodeData.NearTies) > 0.3, "rows half-way between codewords must be re-checked");
+        Assert.True(Share(Cases.EncodeData.Bell) < 0.01, "random rows must be proven by the screen");
+        Assert.True(Share(Cases.EncodeData.LargeMean) < 0.01, "a large mean must be taken out before the product");
+        Assert.True(Share(Cases.EncodeData.Duplicates) < 0.01, "codewords stored twice must not tie");
+
+        static double Share(Cases.EncodeData data)
+        {
+            Cases.EncodeCase encodeCase = new(PlanKind.Residual, data, 500, 32, [64]);
+            using IEncoder encoder = new SimdBackend().CreateEncoder(encodeCase.Plan());
+            return encoder.Encode(new RowView(encodeCase.Values(), 32), new ushort[500]).RecheckedShare;
+        }
+    }
+}
