@@ -15,7 +15,7 @@ public sealed partial class SimdBackend
         ArgumentNullException.ThrowIfNull(plan);
         options ??= new EncodeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
-        return new SimdEncoder(plan, options, Threads);
+        return options.Beam == 1 ? new SimdEncoder(plan, options, Threads) : new Scalar.ScalarEncoder(plan, options.Beam);
     }
 }
 
