@@ -9,6 +9,7 @@ var root = new RootCommand("""
 {
     DevicesCommand.Create(),
     SynthCommand.Create(),
+    AssignCommand.Create(),
 };
 GlobalOptions.AddTo(root);
 

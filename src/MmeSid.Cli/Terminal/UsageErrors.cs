@@ -28,7 +28,7 @@ internal static partial class UsageErrors
         command.Parent is CommandResult parent ? $"{Path(parent)} {command.Command.Name}" : "mmesid";
 
     /// <summary>The parser names .NET types; people know numbers.</summary>
-    private static string Plain(string message) => TypeName().Replace(message, match => match.Groups[1].Value switch
+    private static string Plain(string message) => TypeName().Replace(Whitespace().Replace(message, " "), match => match.Groups[1].Value switch
     {
         "Int32" or "Int64" => "a whole number",
         "UInt64" => "a whole number of at least 0",
@@ -39,4 +39,7 @@ internal static partial class UsageErrors
 
     [GeneratedRegex(@"expected type 'System\.(\w+)'")]
     private static partial Regex TypeName();
+
+    [GeneratedRegex(@"\s+")]
+    private static partial Regex Whitespace();
 }

@@ -1,0 +1,39 @@
+using System.CommandLine;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Assignment;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+using MmeSid.Engine.Quantization;
+using MmeSid.Engine.Sids;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary><c>mmesid assign</c>: embeddings of any number of items in, raw codes out. The main job.</summary>
+internal static class AssignCommand
+{
+    public static Command Create()
+    {
+        Option<string> output = OutputOptions.Out("The raw codes, .npy, uint16 [n, L], in the order of the rows.");
+        var command = new Command("assign", "Assign codes to the rows of a table with the quantizer of a bundle: streaming, exact, any number of rows.")
+        {
+            BundleOptions.Bundle, output, BundleOptions.Beam, OutputOptions.Force,
+        };
+        TableOptions.AddReading(command);
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            string path = run.Need(output);
+            using OutputFile file = OutputFile.Create(path, run.Force);
+            SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
+            using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
+            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
+            var writer = new NpyWriter<ushort>(file.Stream, table.Count, bundle.Quantizer.Levels);
+            AssignmentReport report = Assignment.Run(run, table, encoder, (_, codes, _) => writer.Write(codes));
+            writer.Complete();
+            run.Cancellation.ThrowIfCancellationRequested();
+            file.Commit();
+            run.Results.Value("out", path);
+            Assignment.Report(run.Results, report);
+        }));
+        return command;
+    }
+}

@@ -1,0 +1,44 @@
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Assignment;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Quantization;
+using MmeSid.Engine.Sids;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary>Running the assignment pipeline under a command's progress, and showing what it took.</summary>
+internal static class Assignment
+{
+    /// <summary>Assigns every row of a table.</summary>
+    public static AssignmentReport Run(CommandRun run, EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive) =>
+        run.Progress.Step("assign", table.Count, "rows", step => AssignmentPipeline.Run(table, encoder, (first, codes, errors) =>
+        {
+            receive(first, codes, errors);
+            step.Advance(errors.Length);
+        }, run.Cancellation));
+
+    /// <summary>Assigns every row and keeps the codes.</summary>
+    public static (SidTable Codes, AssignmentReport Report) Collect(CommandRun run, EmbeddingTable table, IQuantizerEncoder encoder)
+    {
+        int levels = encoder.Quantizer.Levels;
+        if (table.Count > Array.MaxLength / levels)
+            throw new InvalidDataException($"{table.Name}: {table.Count} rows of {levels} codes are more than a bundle holds ({Array.MaxLength} codes); assign them with 'mmesid assign'");
+        var all = new ushort[table.Count * levels];
+        AssignmentReport report = Run(run, table, encoder, (first, codes, _) => codes.CopyTo(all.AsSpan(checked((int)(first * levels)))));
+        return (new SidTable(levels, all), report);
+    }
+
+    /// <summary>Rows, speed, what certification cost and the error.</summary>
+    public static void Report(ResultSheet results, AssignmentReport report)
+    {
+        double seconds = report.Elapsed.TotalSeconds;
+        double rate = seconds > 0 ? report.Rows / seconds : 0;
+        results.Value("rows", report.Rows);
+        results.Value("seconds", seconds, ResultSheet.Seconds(seconds));
+        results.Value("kernel_seconds", report.KernelTime.TotalSeconds, ResultSheet.Seconds(report.KernelTime.TotalSeconds));
+        results.Value("rows_per_second", rate, $"{Math.Round(rate):N0}");
+        results.Value("rechecked_share", report.Encoding.RecheckedShare,
+            $"{ResultSheet.Percent(report.Encoding.RecheckedShare)} of {report.Encoding.Decisions:N0} decisions, {report.Encoding.Exact:N0} by exact arithmetic");
+        results.Value("mean_squared_error", report.Rows > 0 ? report.SquaredError / report.Rows : 0, report.Rows > 0 ? $"{report.SquaredError / report.Rows:G6}" : "–");
+    }
+}
