@@ -98,7 +98,7 @@ internal sealed class FileTable : EmbeddingTable
         return Math.Min(found, _sources.Length - 1);
     }
 
-    private static DenseRows OpenSource(string path, EmbeddingOptions options)
+    private static RowSource OpenSource(string path, EmbeddingOptions options)
     {
         if (!File.Exists(path))
             throw Directory.Exists(path) ? new InvalidDataException($"{path}: is a folder, expected a file") : new FileNotFoundException($"{path}: no such file", path);
@@ -109,7 +109,9 @@ internal sealed class FileTable : EmbeddingTable
             ".safetensors" => DenseRows.OpenSafetensors(path, options.Tensor),
             ".fvecs" => DenseRows.OpenFvecs(path),
             ".fbin" => DenseRows.OpenFbin(path),
-            _ => throw new InvalidDataException($"{path}: unknown kind of file, expected .npy, .safetensors, .fvecs or .fbin"),
+            ".csv" or ".tsv" => CsvRows.Read(path, options),
+            ".parquet" => ParquetFile.ReadRows(path, options),
+            _ => throw new InvalidDataException($"{path}: unknown kind of file, expected .npy, .safetensors, .fvecs, .fbin, .csv, .tsv or .parquet"),
         };
     }
 
