@@ -16,10 +16,14 @@ public sealed partial class SimdBackend
 
     private const int kRowsAtOnce = 4;
 
-    // Smallest column range of a unit: two cache lines of a row.
-    private const int kColumnsPerUnit = 32;
+    // The rows of a code are scattered, so they are fetched this many values ahead of the additions.
+    private const int kValuesFetchedAhead = 2048;
 
-    private const int kUnitsPerThread = 16;
+    // Column ranges of a heavy code are multiples of this: four cache lines of a row.
+    private const int kColumnsPerStep = 64;
+
+    // A unit holds at most 1/(kUnitsPerThread·threads) of all additions, as far as kColumnsPerStep allows.
+    private const int kUnitsPerThread = 2;
 
     /// <inheritdoc/>
     public unsafe void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts)
@@ -82,35 +86,36 @@ public sealed partial class SimdBackend
         }
     }
 
+    // Heaviest first, so that no thread starts a long unit when the others are about to end.
     private List<(int Code, int Column, int Columns)> AccumulateUnits(int[] ends, int dimension)
     {
-        long heaviest = (long)ends[^1] * dimension / ((long)Threads * kUnitsPerThread) + 1;
-        var units = new List<(int, int, int)>();
+        long most = Threads == 1 ? long.MaxValue : (long)ends[^1] * dimension / ((long)Threads * kUnitsPerThread) + 1;
+        var units = new List<(int Code, int Column, int Columns)>();
+        int Rows(int code) => ends[code] - (code == 0 ? 0 : ends[code - 1]);
         for (int k = 0; k < ends.Length; k++)
         {
-            int count = ends[k] - (k == 0 ? 0 : ends[k - 1]);
-            if (count == 0)
+            if (Rows(k) == 0)
                 continue;
-            int columns = dimension;
-            if (count * (long)dimension > heaviest)
-                columns = (int)Math.Min(dimension, Math.Max(kColumnsPerUnit, heaviest / count / kColumnsPerUnit * kColumnsPerUnit));
+            int columns = (int)Math.Min(dimension, Math.Max(kColumnsPerStep, most / Rows(k) / kColumnsPerStep * kColumnsPerStep));
             for (int column = 0; column < dimension; column += columns)
                 units.Add((k, column, Math.Min(columns, dimension - column)));
         }
+        units.Sort((left, right) => ((long)Rows(right.Code) * right.Columns).CompareTo((long)Rows(left.Code) * left.Columns));
         return units;
     }
 
     // sums[j] += rows[order[0], j], then rows[order[1], j], …: one addition per row and element, in this order.
     private static unsafe void AddRows(float* rows, long stride, ReadOnlySpan<int> order, int columns, double* sums)
     {
+        int ahead = kRowsAtOnce * Math.Max(1, kValuesFetchedAhead / (kRowsAtOnce * columns));
         int r = 0;
         for (; r + kRowsAtOnce <= order.Length; r += kRowsAtOnce)
         {
             float* row0 = rows + order[r] * stride, row1 = rows + order[r + 1] * stride;
             float* row2 = rows + order[r + 2] * stride, row3 = rows + order[r + 3] * stride;
-            bool more = r + 2 * kRowsAtOnce <= order.Length;
-            float* next0 = more ? rows + order[r + 4] * stride : row0, next1 = more ? rows + order[r + 5] * stride : row1;
-            float* next2 = more ? rows + order[r + 6] * stride : row2, next3 = more ? rows + order[r + 7] * stride : row3;
+            int next = Math.Min(r + ahead, order.Length - kRowsAtOnce);
+            float* next0 = rows + order[next] * stride, next1 = rows + order[next + 1] * stride;
+            float* next2 = rows + order[next + 2] * stride, next3 = rows + order[next + 3] * stride;
             int j = 0;
             for (; j + 16 <= columns; j += 16)
             {
