@@ -15,7 +15,7 @@ public sealed partial class SimdBackend
         ArgumentNullException.ThrowIfNull(plan);
         options ??= new EncodeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
-        return options.Beam == 1 ? new SimdEncoder(plan, options, Threads) : new Scalar.ScalarEncoder(plan, options.Beam);
+        return options.Beam == 1 ? new SimdEncoder(plan, options, Threads) : new SimdBeamEncoder(plan, options, Threads);
     }
 }
 
@@ -39,8 +39,6 @@ internal sealed unsafe class SimdEncoder : IEncoder
     private const int kRowBytes = 640 << 10;
     private const int kScoreBytes = 1 << 20;
     private const int kMaximumRows = 448;
-    private const int kBlocksPerThread = 4;
-
     // Survivors kept per row before the row is handed to Recheck with all K codes.
     private const int kSurvivors = 16;
 
@@ -60,17 +58,12 @@ internal sealed unsafe class SimdEncoder : IEncoder
         Plan = plan;
         _threads = threads;
         _centre = Centre(plan);
-        _wide = EncodeLevel.PrefixTableBytes(plan) > options.TableBytes;
+        _wide = plan.Kind == PlanKind.PrefixSemantic && EncodeLevel.TableBytes(plan) > options.TableBytes;
         _levels = new EncodeLevel[plan.Levels];
         for (int level = 0; level < plan.Levels; level++)
-            _levels[level] = new EncodeLevel(plan, level, _centre, _wide, threads);
-        int width = plan.Dimension * (_wide ? 2 : 1);
-        // Whole vectors; never a multiple of 1 KB, or the rows of a tile would compete for the same cache sets.
-        _stride = (width + 15) / 16 * 16;
-        if (_stride % 256 == 0)
-            _stride += 16;
-        int tallest = kRowBytes / (Math.Min(_stride, Product.kDepthPerBlock) * sizeof(float)) / Product.RowsPerTile * Product.RowsPerTile;
-        RowsPerBlock = Math.Clamp(tallest, 2 * Product.RowsPerTile, kMaximumRows / Product.RowsPerTile * Product.RowsPerTile);
+            _levels[level] = new EncodeLevel(plan, level, _centre, _wide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+        _stride = EncodeBlocks.Stride(plan.Dimension * (_wide ? 2 : 1));
+        RowsPerBlock = EncodeBlocks.RowsPerBlock(_stride);
         int widest = 0;
         foreach (EncodeLevel level in _levels)
             widest = Math.Max(widest, level.PaddedCodes);
@@ -86,52 +79,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
         EncodeArguments.Check(Plan, rows, codes, squaredErrors);
-        if (rows.Count == 0)
-            return default;
-        int n = rows.Count, d = Plan.Dimension, levels = Plan.Levels, stride = rows.Stride;
-        int perBlock = Math.Min(RowsPerBlock, Product.PaddedRows((n + kBlocksPerThread * _threads - 1) / (kBlocksPerThread * _threads)));
-        int blocks = (n + perBlock - 1) / perBlock;
-        var reports = new EncodeReport[blocks];
-        bool allFinite = true;
-        fixed (float* firstRow = rows.Values)
-        fixed (ushort* firstCode = codes)
-        fixed (float* firstError = squaredErrors)
-        {
-            float* source = firstRow;
-            ushort* destination = firstCode;
-            float* errors = firstError;
-            void EncodeBlock(int block)
-            {
-                int start = block * perBlock, count = Math.Min(perBlock, n - start);
-                if (!_idle.TryTake(out Workspace? workspace))
-                    workspace = new Workspace(this);
-                var view = new RowView(new ReadOnlySpan<float>(source + (nint)start * stride, (count - 1) * stride + d), count, d, stride);
-                if (!this.EncodeBlock(workspace, view, new Span<ushort>(destination + (nint)start * levels, count * levels),
-                    errors == null ? default : new Span<float>(errors + start, count), ref reports[block]))
-                    Volatile.Write(ref allFinite, false);
-                _idle.Add(workspace);
-            }
-
-            if (_threads == 1 || blocks == 1)
-            {
-                for (int block = 0; block < blocks; block++)
-                    EncodeBlock(block);
-            }
-            else
-            {
-                Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = _threads }, EncodeBlock);
-            }
-        }
-        if (!allFinite)
-        {
-            // Named in row order, whatever block saw it first.
-            for (int i = 0; i < n; i++)
-                EncodeArguments.CheckFinite(rows[i], i);
-        }
-        var total = default(EncodeReport);
-        foreach (EncodeReport report in reports)
-            total += report;
-        return total;
+        return EncodeBlocks.Run(Plan.Levels, rows, codes, squaredErrors, RowsPerBlock, _threads, EncodeBlock);
     }
 
     public void Dispose()
@@ -157,7 +105,15 @@ internal sealed unsafe class SimdEncoder : IEncoder
         return centre;
     }
 
-    // False when a row holds NaN or infinity; its codes are then meaningless and the caller throws.
+    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    {
+        if (!_idle.TryTake(out Workspace? workspace))
+            workspace = new Workspace(this);
+        bool finite = EncodeBlock(workspace, rows, codes, squaredErrors, ref report);
+        _idle.Add(workspace);
+        return finite;
+    }
+
     private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
     {
         int d = Plan.Dimension, levels = Plan.Levels;
@@ -213,23 +169,23 @@ internal sealed unsafe class SimdEncoder : IEncoder
                 for (int j = 0; j < level.Tables; j++)
                     tables[j] = level.TableRow(j, codes[i * levels + j]) + first;
                 float* scores = workspace.Scores + (nint)i * _scoreColumns;
-                float smallest = Score(scores, level.Biases + first, tables, level.Tables, columns);
+                float smallest = Score(scores, scores, 0, level.Biases + first, tables, level.Tables, columns);
                 workspace.Smallest[i] = Math.Min(workspace.Smallest[i], smallest);
                 Collect(workspace, i, scores, first, columns);
             }
         }
     }
 
-    // products → scores in place; returns the smallest. columns is a multiple of 32.
+    /// <summary>scores[k] = offset + biases[k] − 2 products[k] + Σ_j tables[j][k]; returns the smallest. In place is fine; columns is a multiple of 32.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static float Score(float* scores, float* biases, float** tables, int tableCount, int columns)
+    internal static float Score(float* products, float* scores, float offset, float* biases, float** tables, int tableCount, int columns)
     {
-        Vector512<float> minusTwo = Vector512.Create(-2f);
+        Vector512<float> minusTwo = Vector512.Create(-2f), offsets = Vector512.Create(offset);
         Vector512<float> smallestLow = Vector512.Create(float.PositiveInfinity), smallestHigh = smallestLow;
         for (int k = 0; k < columns; k += 32)
         {
-            Vector512<float> low = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(scores + k), Vector512.Load(biases + k));
-            Vector512<float> high = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(scores + k + 16), Vector512.Load(biases + k + 16));
+            Vector512<float> low = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(products + k), Vector512.Load(biases + k) + offsets);
+            Vector512<float> high = Vector512.MultiplyAddEstimate(minusTwo, Vector512.Load(products + k + 16), Vector512.Load(biases + k + 16) + offsets);
             for (int j = 0; j < tableCount; j++)
             {
                 low += Vector512.Load(tables[j] + k);

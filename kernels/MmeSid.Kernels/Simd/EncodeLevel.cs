@@ -1,14 +1,29 @@
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
 namespace MmeSid.Kernels.Simd;
 
+/// <summary>Which of three equal formulas the screen evaluates; see <see cref="EncodeLevel"/>.</summary>
+internal enum EncodeForm
+{
+    /// <summary>The operand is the residual; PSRQ's prefix term comes from tables.</summary>
+    Residual,
+
+    /// <summary>The operand is [residual | prefix], no tables: PSRQ when its tables would exceed the budget.</summary>
+    Wide,
+
+    /// <summary>The operand is the row at every level, all that was chosen before comes from tables: one product serves every beam.</summary>
+    Tables,
+}
+
 /// <summary>
-/// One level of a plan, prepared for the screen: packed codewords, biases, PSRQ's prefix tables, and the norms its error bound needs.
+/// One level of a plan, prepared for the screen: packed codewords, biases, tables, and the norms its error bound needs.
 /// <code>
-///   screen  s[k] = β[k] − 2 r·w[k] + Σ_{j&lt;l} T_j[k_j, k]           equal to the distance of EncodePlan up to a term that no k changes
-///   RQ      w = c,        β = ‖c‖²                                (level 1: c − m for c, m the plan's centre)
-///   PSRQ    w = a,        β = ‖a‖² + ‖b − m‖²,  T_j[q, k] = −2 ã_j[q] · (b[k] − m),   ã_1 = a_1 − m, ã_j = a_j
-///   wide    w = [a | b − m] against [r | x − m − r], no tables: PSRQ when its tables would exceed the budget
+///   screen    s[k] = β[k] − 2 z·w[k] + Σ_{j&lt;l} T_j[k_j, k],  T_j[q, k] = 2 c̃_j[q] · v[k]
+///             equal to the distance of EncodePlan up to a term that no k changes; m the plan's centre, c̃_1 = c_1 − m, c̃_j = c_j
+///   RQ        w = c, β = ‖c‖² (level 1: c − m for c)    Residual: z = r, no tables        Tables: z = x − m, v = c
+///   PSRQ      w = a, β = ‖a‖² + ‖b − m‖²                Residual: z = r, v = −(b − m)     Tables: z = x − m, v = a − (b − m)
+///             Wide: z = [r | x − m − r], w = [a | b − m], no tables
 /// </code>
 /// </summary>
 internal sealed unsafe class EncodeLevel : IDisposable
@@ -17,20 +32,20 @@ internal sealed unsafe class EncodeLevel : IDisposable
     private readonly float[] _biases;
     private readonly float[][] _tables;
 
-    public EncodeLevel(EncodePlan plan, int level, ReadOnlySpan<float> centre, bool wide, int threads)
+    public EncodeLevel(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form, int threads)
     {
-        int d = plan.Dimension;
+        int d = plan.Dimension, width = plan.CodewordWidth(level);
         CodeCount = plan.CodeCount(level);
-        Depth = wide && level > 0 ? 2 * d : d;
-        bool hasPrefixHalf = plan.CodewordWidth(level) > d;
-        int width = plan.CodewordWidth(level);
+        Depth = form == EncodeForm.Wide ? width : d;
 
         // w, rounded to float32 once: exact except where the centre was subtracted.
         var operands = new float[(long)CodeCount * Depth];
         _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
         Array.Fill(_biases, float.PositiveInfinity);
         ReadOnlySpan<float> codebook = plan.Codebook(level);
-        HashSet<int> repeated = Repetitions(codebook, width, CodeCount);
+        // With one prefix a codeword stored twice never wins against its first copy: it is taken out of the race instead of tying with it
+        // on every row. In a beam both copies are paths of their own.
+        HashSet<int> repeated = form == EncodeForm.Tables ? [] : Repetitions(codebook, width, CodeCount);
         for (int k = 0; k < CodeCount; k++)
         {
             ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
@@ -48,7 +63,6 @@ internal sealed unsafe class EncodeLevel : IDisposable
             }
             MaximumNorm = Math.Max(MaximumNorm, Math.Sqrt(operandNorm));
             MaximumBias = Math.Max(MaximumBias, bias);
-            // A codeword stored twice never wins against its first copy: it is taken out of the race instead of tying with it on every row.
             if (!repeated.Contains(k))
                 _biases[k] = (float)bias;
         }
@@ -58,9 +72,12 @@ internal sealed unsafe class EncodeLevel : IDisposable
         // Residuals are updated by the residual half; only level 1 needs its own centred copy.
         Subtrahends = level == 0 ? operands : null;
 
-        _tables = hasPrefixHalf && !wide ? new float[level][] : [];
+        _tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? new float[level][] : [];
+        if (_tables.Length == 0)
+            return;
+        double[] right = TableOperands(plan, level, centre, form);
         for (int j = 0; j < _tables.Length; j++)
-            _tables[j] = PrefixTable(plan, j, level, centre, threads);
+            _tables[j] = Table(plan, j, centre, right, threads);
     }
 
     /// <summary>K.</summary>
@@ -93,7 +110,7 @@ internal sealed unsafe class EncodeLevel : IDisposable
     /// <summary>Σ_j of the float64 error of a table entry before it is stored.</summary>
     public double TableEvaluationError { get; private set; }
 
-    /// <summary>Number of prefix tables: l for PSRQ, else 0.</summary>
+    /// <summary>Number of tables: l or 0.</summary>
     public int Tables => _tables.Length;
 
     /// <summary>K rounded up to whole vectors.</summary>
@@ -102,11 +119,11 @@ internal sealed unsafe class EncodeLevel : IDisposable
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
     public float* TableRow(int j, int code) => (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_tables[j], 0) + (nint)code * PaddedCodes;
 
-    /// <summary>Bytes that PSRQ's prefix tables of a plan take; 0 for plans that need none.</summary>
-    public static long PrefixTableBytes(EncodePlan plan)
+    /// <summary>Bytes that the tables of a plan take where every level needs them.</summary>
+    public static long TableBytes(EncodePlan plan)
     {
         long values = 0;
-        for (int level = 1; plan.Kind == PlanKind.PrefixSemantic && level < plan.Levels; level++)
+        for (int level = 1; level < plan.Levels; level++)
         {
             for (int j = 0; j < level; j++)
                 values += (long)plan.CodeCount(j) * (plan.CodeCount(level) + PackedCodewords.kCodesMultiple);
@@ -131,49 +148,54 @@ internal sealed unsafe class EncodeLevel : IDisposable
 
     public void Dispose() => Codewords.Dispose();
 
-    private float[] PrefixTable(EncodePlan plan, int earlier, int level, ReadOnlySpan<float> centre, int threads)
+    // v, [K, d] in float64.
+    private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
     {
-        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        double[] chosen = new double[rows * d], prefix = new double[(long)CodeCount * d];
-        double chosenNorm = 0, prefixNorm = 0;
-        for (int q = 0; q < rows; q++)
-        {
-            double norm = 0;
-            for (int i = 0; i < d; i++)
-            {
-                double value = plan.Codeword(earlier, q)[i] - (earlier == 0 ? (double)centre[i] : 0);
-                chosen[q * d + i] = value;
-                norm += value * value;
-            }
-            chosenNorm = Math.Max(chosenNorm, Math.Sqrt(norm));
-        }
+        int d = plan.Dimension, width = plan.CodewordWidth(level);
         ReadOnlySpan<float> codebook = plan.Codebook(level);
+        var operands = new double[checked(CodeCount * d)];
         for (int k = 0; k < CodeCount; k++)
         {
-            double norm = 0;
             for (int i = 0; i < d; i++)
             {
-                double value = (double)codebook[k * 2 * d + d + i] - centre[i];
-                prefix[(long)k * d + i] = value;
-                norm += value * value;
+                double value = form == EncodeForm.Tables ? codebook[k * width + i] : 0;
+                operands[k * d + i] = width > d ? value - ((double)codebook[k * width + d + i] - centre[i]) : value;
             }
-            prefixNorm = Math.Max(prefixNorm, Math.Sqrt(norm));
         }
-        var table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
+        return operands;
+    }
+
+    private float[] Table(EncodePlan plan, int earlier, ReadOnlySpan<float> centre, double[] right, int threads)
+    {
+        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
+        var left = new double[checked(rows * d)];
+        for (int q = 0; q < rows; q++)
+        {
+            for (int i = 0; i < d; i++)
+                left[q * d + i] = plan.Codeword(earlier, q)[i] - (earlier == 0 ? (double)centre[i] : 0);
+        }
+        float[] table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
         var largest = new double[rows];
         Parallel.For(0, rows, new ParallelOptions { MaxDegreeOfParallelism = threads }, q =>
         {
-            ReadOnlySpan<double> left = chosen.AsSpan(q * d, d);
             for (int k = 0; k < CodeCount; k++)
             {
-                double value = -2 * System.Numerics.Tensors.TensorPrimitives.Dot(left, prefix.AsSpan(k * d, d));
+                double value = 2 * TensorPrimitives.Dot<double>(left.AsSpan(q * d, d), right.AsSpan(k * d, d));
                 table[q * stride + k] = (float)value;
                 largest[q] = Math.Max(largest[q], Math.Abs(value));
             }
         });
         TableMaximum += largest.Max();
-        TableEvaluationError += 2 * (d + 2) * Bounds.Float64 * chosenNorm * prefixNorm;
+        TableEvaluationError += 2 * (d + 4) * Bounds.Float64 * LargestNorm(left, d) * LargestNorm(right, d);
         return table;
+    }
+
+    private static double LargestNorm(double[] rows, int width)
+    {
+        double largest = 0;
+        for (int start = 0; start < rows.Length; start += width)
+            largest = Math.Max(largest, TensorPrimitives.SumOfSquares<double>(rows.AsSpan(start, width)));
+        return Math.Sqrt(largest);
     }
 
     // Codes whose codeword equals that of a smaller code (−0 equals 0).

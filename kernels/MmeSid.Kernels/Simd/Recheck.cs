@@ -70,6 +70,61 @@ internal sealed class Recheck
         return best;
     }
 
+    /// <summary>
+    /// The <paramref name="wanted"/> extensions of smallest distance among the candidates, best first; equal distances by path.
+    /// </summary>
+    public List<ushort[]> Keep(ReadOnlySpan<float> row, List<ushort[]> prefixes, int level, List<(int Prefix, int Code)> candidates, int wanted, ref EncodeReport report)
+    {
+        int width = _plan.CodewordWidth(level);
+        ReadOnlySpan<float> codebook = _plan.Codebook(level);
+        var best = new List<(ushort[] Path, double Distance, double Bound)>(wanted + 1);
+        bool exactly = false;
+        int prefix = -1;
+        foreach ((int candidatePrefix, int code) in candidates)
+        {
+            if (candidatePrefix != prefix)
+            {
+                prefix = candidatePrefix;
+                SetTarget(row, prefixes[prefix], width);
+            }
+            double distance = SquaredDistance(_target.AsSpan(0, width), codebook.Slice(code * width, width));
+            double bound = Bounds.SquaredDistance(width, level + 2, _rowNorm + _normsUpTo[level], distance);
+            ushort[] path = [.. prefixes[prefix], (ushort)code];
+            int place = best.Count;
+            for (; place > 0; place--)
+            {
+                (ushort[] other, double otherDistance, double otherBound) = best[place - 1];
+                bool decided = Math.Abs(distance - otherDistance) > bound + otherBound;
+                exactly |= !decided;
+                if (decided ? distance > otherDistance : _exact.Compare(row, path, other) > 0)
+                    break;
+            }
+            if (place == wanted)
+                continue;
+            best.Insert(place, (path, distance, bound));
+            if (best.Count > wanted)
+                best.RemoveAt(wanted);
+        }
+        report += new EncodeReport(0, 1, candidates.Count, exactly ? 1 : 0);
+        return best.ConvertAll(extension => extension.Path);
+    }
+
+    /// <summary>‖r‖² of a prefix, plus ‖x − m − r‖² where the level's codewords are 2d wide: what extensions of different prefixes differ by.</summary>
+    public double PrefixDistance(ReadOnlySpan<float> row, ushort[] prefix, int level, ReadOnlySpan<float> centre, out double bound)
+    {
+        int d = _plan.Dimension, width = _plan.CodewordWidth(level);
+        SetTarget(row, prefix, width);
+        double centreNorm = 0;
+        if (width > d)
+        {
+            AddScaled(centre, -1, _target.AsSpan(d, d));
+            centreNorm = Math.Sqrt(SquaredNorm(centre));
+        }
+        double distance = TensorPrimitives.SumOfSquares<double>(_target.AsSpan(0, width));
+        bound = Bounds.SquaredDistance(width, level + 2, _rowNorm + _normsUpTo[level] + centreNorm, distance);
+        return distance;
+    }
+
     /// <summary>‖x − Σ_j c_j‖² in float64: the sums, their order and so the bits of <see cref="Scalar.ScalarEncoder.SquaredError"/>.</summary>
     public double SquaredError(ReadOnlySpan<float> row, ReadOnlySpan<ushort> path)
     {

@@ -1,0 +1,231 @@
+using System.Collections.Concurrent;
+using System.Numerics;
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace MmeSid.Kernels.Simd;
+
+/// <summary>
+/// encode with a beam of B &gt; 1 prefixes (EncodeOptions.Beam)                       oracle: Scalar/Encode.cs
+/// <code>
+///   in    rows (n, d) row-major f32 · plan with tables between all levels (EncodeForm.Tables)
+///   out   codes (n, L) u16 of the best path · errors (n) f32
+///   does  x̂ · w once per level for all beams; s[b, k] = D_b + β[k] − 2 x̂·w[k] + Σ_j T_j[path_b[j], k], D_b the prefix's own distance in
+///         float64; extensions within 2E of the B-th smallest survive; as many survivors as are kept: proven, more: Recheck
+///   ties  the lexicographically smaller path, decided exactly
+///   cost  2·n·d·ΣK flop + 2·n·B·ΣK·(l + 2) for the scores, and n·B·L·d float64 operations for D_b
+/// </code>
+/// </summary>
+internal sealed unsafe class SimdBeamEncoder : IEncoder
+{
+    private const double kOverflow = 1e37;
+
+    private readonly EncodeLevel[] _levels;
+    private readonly float[] _centre;
+    private readonly int _beam;
+    private readonly int _threads;
+    private readonly int _stride;
+    private readonly int _rowsPerBlock;
+    private readonly int _columns;
+    private readonly ConcurrentBag<Workspace> _idle = [];
+
+    public SimdBeamEncoder(EncodePlan plan, EncodeOptions options, int threads)
+    {
+        long bytes = EncodeLevel.TableBytes(plan);
+        if (bytes > options.TableBytes)
+            throw new ArgumentException($"a beam of {options.Beam} with these codebooks needs {bytes / 1e9:F2} GB of look-up tables, {options.TableBytes / 1e9:F2} GB are allowed");
+        Plan = plan;
+        _beam = options.Beam;
+        _threads = threads;
+        _centre = SimdEncoder.Centre(plan);
+        _levels = new EncodeLevel[plan.Levels];
+        for (int level = 0; level < plan.Levels; level++)
+        {
+            _levels[level] = new EncodeLevel(plan, level, _centre, EncodeForm.Tables, threads);
+            _columns = Math.Max(_columns, _levels[level].PaddedCodes);
+        }
+        _stride = EncodeBlocks.Stride(plan.Dimension);
+        _rowsPerBlock = EncodeBlocks.RowsPerBlock(_stride);
+    }
+
+    public EncodePlan Plan { get; }
+
+    public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
+        return EncodeBlocks.Run(Plan.Levels, rows, codes, squaredErrors, _rowsPerBlock, _threads, EncodeBlock);
+    }
+
+    public void Dispose()
+    {
+        while (_idle.TryTake(out Workspace? workspace))
+            workspace.Dispose();
+        foreach (EncodeLevel level in _levels)
+            level.Dispose();
+    }
+
+    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    {
+        if (!_idle.TryTake(out Workspace? workspace))
+            workspace = new Workspace(this);
+        int d = Plan.Dimension, levels = Plan.Levels;
+        for (int i = 0; i < rows.Count; i++)
+        {
+            Span<float> operand = new(workspace.Rows + (nint)i * _stride, d);
+            TensorPrimitives.Subtract(rows[i], _centre, operand);
+            workspace.Norms[i] = Math.Sqrt(TensorPrimitives.SumOfSquares<float>(operand) + d * (double)float.Epsilon);
+            if (!double.IsFinite(workspace.Norms[i]) && !TensorPrimitives.IsFiniteAll<float>(rows[i]))
+                return false;
+            workspace.Kept[i] = [[]];
+        }
+        for (int level = 0; level < levels; level++)
+        {
+            Product.Multiply(workspace.Rows, _stride, rows.Count, _levels[level].Codewords, 0, _levels[level].PaddedCodes, workspace.Products, _columns);
+            for (int i = 0; i < rows.Count; i++)
+                workspace.Kept[i] = Extend(workspace, rows[i], i, level, ref report);
+        }
+        report += new EncodeReport((long)rows.Count * levels, 0, 0, 0);
+        for (int i = 0; i < rows.Count; i++)
+        {
+            ushort[] path = workspace.Kept[i][0];
+            path.CopyTo(codes[(i * levels)..]);
+            if (!squaredErrors.IsEmpty)
+                squaredErrors[i] = (float)workspace.Recheck.SquaredError(rows[i], path);
+        }
+        _idle.Add(workspace);
+        return true;
+    }
+
+    // The kept prefixes of the next level: the best B, at the last level the best alone.
+    private List<ushort[]> Extend(Workspace workspace, ReadOnlySpan<float> row, int index, int levelIndex, ref EncodeReport report)
+    {
+        EncodeLevel level = _levels[levelIndex];
+        List<ushort[]> prefixes = workspace.Kept[index];
+        int wanted = levelIndex == Plan.Levels - 1 ? 1 : (int)Math.Min(_beam, (long)prefixes.Count * level.CodeCount);
+
+        // D_b relative to the smallest: only differences between prefixes count.
+        double[] distances = workspace.Distances;
+        double smallest = 0, spread = 0, uncertainty = 0;
+        if (levelIndex > 0)
+        {
+            for (int b = 0; b < prefixes.Count; b++)
+            {
+                distances[b] = workspace.Recheck.PrefixDistance(row, prefixes[b], levelIndex, _centre, out double bound);
+                uncertainty = Math.Max(uncertainty, bound);
+            }
+            smallest = TensorPrimitives.Min<double>(distances.AsSpan(0, prefixes.Count));
+            spread = TensorPrimitives.Max<double>(distances.AsSpan(0, prefixes.Count)) - smallest;
+        }
+        else
+        {
+            distances[0] = 0;
+        }
+        double error = level.ScreenError(workspace.Norms[index], Bounds.Float32 * workspace.Norms[index], out double magnitude)
+            + uncertainty + Bounds.Slack * Bounds.Float32 * (level.MaximumBias + (3 + level.Tables) * spread);
+        workspace.Survivors.Clear();
+        if (magnitude + spread < kOverflow)
+            Screen(workspace, index, level, prefixes, smallest, wanted, 2 * error);
+        else
+            workspace.AddEverything(prefixes.Count, level.CodeCount);
+
+        if (workspace.Survivors.Count == wanted)
+            return workspace.Survivors.ConvertAll<ushort[]>(survivor => [.. prefixes[survivor.Prefix], (ushort)survivor.Code]);
+        return workspace.Recheck.Keep(row, prefixes, levelIndex, workspace.Survivors, wanted, ref report);
+    }
+
+    private void Screen(Workspace workspace, int index, EncodeLevel level, List<ushort[]> prefixes, double smallestDistance, int wanted, double margin)
+    {
+        float** tables = stackalloc float*[level.Tables];
+        float* products = workspace.Products + (nint)index * _columns;
+        Span<float> best = workspace.Best.AsSpan(0, wanted);
+        best.Fill(float.PositiveInfinity);
+        for (int b = 0; b < prefixes.Count; b++)
+        {
+            for (int j = 0; j < level.Tables; j++)
+                tables[j] = level.TableRow(j, prefixes[b][j]);
+            float* scores = workspace.Scores + (nint)b * _columns;
+            SimdEncoder.Score(products, scores, (float)(workspace.Distances[b] - smallestDistance), level.Biases, tables, level.Tables, level.PaddedCodes);
+            for (int k = 0; k < level.PaddedCodes; k += 16)
+            {
+                ulong smaller = Vector512.LessThan(Vector512.Load(scores + k), Vector512.Create(best[^1])).ExtractMostSignificantBits();
+                for (; smaller != 0; smaller &= smaller - 1)
+                    Insert(best, scores[k + BitOperations.TrailingZeroCount(smaller)]);
+            }
+        }
+        float limit = MathF.BitIncrement((float)(best[^1] + margin));
+        for (int b = 0; b < prefixes.Count; b++)
+        {
+            float* scores = workspace.Scores + (nint)b * _columns;
+            for (int k = 0; k < level.PaddedCodes; k += 16)
+            {
+                ulong within = Vector512.LessThanOrEqual(Vector512.Load(scores + k), Vector512.Create(limit)).ExtractMostSignificantBits();
+                for (; within != 0; within &= within - 1)
+                    workspace.Survivors.Add((b, k + BitOperations.TrailingZeroCount(within)));
+            }
+        }
+    }
+
+    private static void Insert(Span<float> ascending, float value)
+    {
+        int place = ascending.Length - 1;
+        if (value >= ascending[place])
+            return;
+        for (; place > 0 && ascending[place - 1] > value; place--)
+            ascending[place] = ascending[place - 1];
+        ascending[place] = value;
+    }
+
+    private sealed class Workspace : IDisposable
+    {
+        public Workspace(SimdBeamEncoder encoder)
+        {
+            int rows = encoder._rowsPerBlock;
+            Rows = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._stride * sizeof(float), 64);
+            // Rows of an incomplete last tile are multiplied too: they must be numbers.
+            new Span<float>(Rows, rows * encoder._stride).Clear();
+            Products = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._columns * sizeof(float), 64);
+            Scores = (float*)NativeMemory.AlignedAlloc((nuint)encoder._beam * (nuint)encoder._columns * sizeof(float), 64);
+            Norms = new double[rows];
+            Distances = new double[encoder._beam];
+            Best = new float[encoder._beam];
+            Kept = new List<ushort[]>[rows];
+            Recheck = new Recheck(encoder.Plan);
+        }
+
+        public float* Rows { get; private set; }
+
+        public float* Products { get; private set; }
+
+        public float* Scores { get; private set; }
+
+        public double[] Norms { get; }
+
+        public double[] Distances { get; }
+
+        public float[] Best { get; }
+
+        public List<ushort[]>[] Kept { get; }
+
+        public List<(int Prefix, int Code)> Survivors { get; } = [];
+
+        public Recheck Recheck { get; }
+
+        public void AddEverything(int prefixes, int codes)
+        {
+            for (int b = 0; b < prefixes; b++)
+            {
+                for (int k = 0; k < codes; k++)
+                    Survivors.Add((b, k));
+            }
+        }
+
+        public void Dispose()
+        {
+            NativeMemory.AlignedFree(Rows);
+            NativeMemory.AlignedFree(Products);
+            NativeMemory.AlignedFree(Scores);
+            Rows = Products = Scores = null;
+        }
+    }
+}
