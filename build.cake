@@ -251,11 +251,14 @@ TestTotals RunTests()
 /// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash.
 void FetchDuckDb()
 {
-    var manifestFile = GetFiles("native/duckdb/*.json").Single();
-    using var manifest = JsonDocument.Parse(System.IO.File.ReadAllText(manifestFile.FullPath));
-    string name = manifest.RootElement.GetProperty("name").GetString();
-    string version = manifest.RootElement.GetProperty("version").GetString();
-    string integrity = manifest.RootElement.GetProperty("integrity").GetString();
+    string system = IsRunningOnWindows() ? "win" : IsRunningOnMacOs() ? "osx" : "linux";
+    string platform = $"{system}-{System.Runtime.InteropServices.RuntimeInformation.OSArchitecture.ToString().ToLowerInvariant()}";
+    using var manifest = JsonDocument.Parse(System.IO.File.ReadAllText("native/duckdb/manifest.json"));
+    if (!manifest.RootElement.GetProperty("platforms").TryGetProperty(platform, out var entry))
+        throw new CakeException($"native/duckdb/manifest.json pins no libduckdb for {platform}");
+    string name = entry.GetProperty("name").GetString();
+    string version = entry.GetProperty("version").GetString();
+    string integrity = entry.GetProperty("integrity").GetString();
     var folder = artifacts.Combine("native").Combine("duckdb");
     var stamp = folder.CombineWithFilePath("integrity.txt");
     if (FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == integrity)

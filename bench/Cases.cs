@@ -147,6 +147,27 @@ public static partial class Cases
         }
     }
 
+    /// <summary>Dimension, levels and codes of a residual quantizer.</summary>
+    public readonly record struct EncodeShape(int Dimension, int Levels, int Codes);
+
+    /// <summary>A k-means run.</summary>
+    public readonly record struct KMeansShape(int Rows, int Dimension, int Codes);
+
+    /// <summary>Rows of the encode benches.</summary>
+    public const int EncodeRows = 262_144;
+
+    /// <summary>Dimensions of single-level search, each with every entry of <see cref="AssignCodes"/>.</summary>
+    public static IReadOnlyList<int> AssignDimensions { get; } = [64, 128, 384, 768, 1280, 4096];
+
+    /// <summary>Codes of single-level search.</summary>
+    public static IReadOnlyList<int> AssignCodes { get; } = [256, 1024, 4096, 8192];
+
+    /// <summary>Whole quantizers, RQ and PSRQ.</summary>
+    public static IReadOnlyList<EncodeShape> EncodeBench { get; } = [new(384, 4, 256), new(768, 4, 256), new(768, 3, 4096), new(1280, 4, 256)];
+
+    /// <summary>20 iterations each.</summary>
+    public static IReadOnlyList<KMeansShape> KMeansBench { get; } = [new(1_000_000, 128, 1024), new(262_144, 768, 256)];
+
     // ---- Accumulate, MmdSums, SinkhornAssign, TopInnerProducts ----
 
     /// <summary>Rows, dimension and codes of an <c>Accumulate</c>.</summary>

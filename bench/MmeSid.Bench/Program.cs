@@ -1,1 +1,66 @@
-return 0;
+using System.CommandLine;
+using MmeSid.Bench;
+
+var results = new Option<DirectoryInfo>("--results") { Description = "Folder with one folder of results per machine.", Required = true };
+var suites = new Option<string>("--suites") { Description = $"Comma-separated: {string.Join(", ", Suites.Names)}; 'none' only rewrites the tables.", DefaultValueFactory = _ => "all" };
+var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: shows that the bench works." };
+var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
+var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
+var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme };
+root.SetAction(parsed => Run(
+    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName));
+return root.Parse(args).Invoke();
+
+static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers, string? readme)
+{
+    string[] wanted = suiteNames switch { "all" => Suites.Names, "none" => [], _ => suiteNames.Split(',', StringSplitOptions.TrimEntries) };
+    if (wanted.Except(Suites.Names).FirstOrDefault() is { } unknown)
+    {
+        Console.Error.WriteLine($"there is no suite '{unknown}'; there are {string.Join(", ", Suites.Names)}");
+        return 2;
+    }
+    string repository = Repository();
+    Machine machine = Machine.Describe(repository);
+    string folder = Path.Combine(resultsFolder, machine.Slug);
+    if (wanted.Length > 0)
+    {
+        BenchContext.Say($"{machine.Processor}, {machine.Cores} cores; measuring the ceilings");
+        string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
+        using var context = new BenchContext
+        {
+            Ceilings = Ceilings.Measure(quick),
+            Quick = quick,
+            DataFolder = Directory.Exists(data) ? data : null,
+            Faiss = noPeers ? null : new FaissPeer(repository),
+            Repository = repository,
+        };
+        foreach (Suite suite in Suites.All.Where(suite => wanted.Contains(suite.Name)))
+        {
+            BenchContext.Say($"{suite.Name}: {suite.Title}");
+            context.Remarks.Clear();
+            List<Figure> figures = [];
+            foreach (Figure figure in suite.Run(context))
+            {
+                figures.Add(figure);
+                BenchContext.Say("  " + Report.Line(figure));
+            }
+            foreach (string remark in context.Remarks)
+                BenchContext.Say("  " + remark);
+            Report.Save(folder, new SuiteResult(suite.Name, suite.Title, machine, [.. context.Ceilings.All], [.. context.Remarks], figures));
+        }
+        Console.WriteLine(Path.Combine(folder, "README.md"));
+    }
+    if (readme is not null)
+        Report.UpdateReadme(readme, resultsFolder);
+    return 0;
+}
+
+static string Repository()
+{
+    for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+    {
+        if (File.Exists(Path.Combine(folder.FullName, "MmeSid.Engine.sln")))
+            return folder.FullName;
+    }
+    throw new DirectoryNotFoundException($"MmeSid.Engine.sln is in no folder above {AppContext.BaseDirectory}");
+}

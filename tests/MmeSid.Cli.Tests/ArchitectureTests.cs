@@ -4,7 +4,7 @@ namespace MmeSid.Cli.Tests;
 
 /// <summary>
 /// The direction of dependencies, read from the project files: kernels ← engine ← llama, training ← command line.
-/// The engine knows one kernel project, the contract with its two CPU backends, and no device, language-model or tensor library.
+/// The engine knows one kernel project, the contract with its two CPU backends, and the Parquet adapter; no device, language-model or tensor library.
 /// </summary>
 public class ArchitectureTests
 {
@@ -16,7 +16,8 @@ public class ArchitectureTests
         ["MmeSid.Kernels"] = [],
         ["MmeSid.Kernels.Cuda"] = ["MmeSid.Kernels"],
         ["MmeSid.Kernels.Ilgpu"] = ["MmeSid.Kernels"],
-        ["MmeSid.Engine"] = ["MmeSid.Kernels"],
+        ["MmeSid.DuckDb"] = ["MmeSid.Kernels"],
+        ["MmeSid.Engine"] = ["MmeSid.Kernels", "MmeSid.DuckDb"],
         ["TorchSharp.Subset"] = [],
         ["MmeSid.Llama"] = ["MmeSid.Engine"],
         ["MmeSid.Llama.LLamaSharp"] = ["MmeSid.Llama"],
@@ -32,7 +33,8 @@ public class ArchitectureTests
     private static readonly Dictionary<string, string[]> MayUsePackages = new()
     {
         ["MmeSid.Kernels"] = ["System.Numerics.Tensors"],
-        ["MmeSid.Engine"] = ["CsvHelper", "MathNet.Numerics"],
+        ["MmeSid.DuckDb"] = [],
+        ["MmeSid.Engine"] = ["CsvHelper", "MathNet.Numerics", "System.Numerics.Tensors"],
     };
 
     private static readonly string[] ProductFolders = ["kernels", "src", "native"];

@@ -1,0 +1,35 @@
+using MmeSid.Kernels;
+
+namespace MmeSid.Bench;
+
+/// <summary>How often the fast pass cannot decide, on data as it is; every row of a real table is compared with the oracle.</summary>
+internal static class DataSuite
+{
+    private const int kLevels = 4, kCodes = 256;
+
+    public static IEnumerable<Figure> Run(BenchContext context)
+    {
+        foreach (string name in BenchData.RealTables)
+        {
+            using RowMatrix? rows = BenchData.Real(context, name);
+            if (rows is null)
+            {
+                context.Remarks.Add($"{name} is skipped, its file is not in the data folder (MMESID_DATA)");
+                continue;
+            }
+            foreach (Figure figure in Measure(context, name, rows, checkAll: !context.Quick))
+                yield return figure;
+        }
+        using RowMatrix isotropic = BenchData.Isotropic(context.Size(Cases.EncodeRows, 3000), context.Size(768, 64));
+        foreach (Figure figure in Measure(context, BenchData.IsotropicName, isotropic, checkAll: false))
+            yield return figure;
+    }
+
+    private static IEnumerable<Figure> Measure(BenchContext context, string name, RowMatrix rows, bool checkAll)
+    {
+        int codeCount = context.Size(kCodes, 32);
+        ushort[] codes = new ushort[rows.Count * kLevels];
+        yield return EncodeRun.Measure(context, $"rq {kLevels} × {codeCount}", name, rows, TrainedPlans.Residual(rows, kLevels, codeCount), BenchContext.AllThreads, codes, checkAll) with { Headline = true };
+        yield return EncodeRun.Measure(context, $"psrq {kLevels} × {codeCount}", name, rows, TrainedPlans.PrefixSemantic(rows, kLevels, codeCount), BenchContext.AllThreads, codes, checkAll);
+    }
+}

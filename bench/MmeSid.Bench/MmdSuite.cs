@@ -1,0 +1,54 @@
+using System.Globalization;
+using MmeSid.Kernels;
+using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Bench;
+
+/// <summary>The sums of MME-SID's reconstruction loss. Half of each set's own pairs and all cross pairs have to be multiplied.</summary>
+internal static class MmdSuite
+{
+    private const int kCheckedRows = 256;
+
+    public static IEnumerable<Figure> Run(BenchContext context)
+    {
+        foreach (Cases.MmdShape shape in context.Quick ? [new(500, 300, 40)] : Cases.MmdBench)
+        {
+            using RowMatrix source = BenchData.Synth(shape.Source, shape.Dimension, seed: 1), target = BenchData.Synth(shape.Target, shape.Dimension, seed: 2);
+            SimdBackend backend = BenchContext.Simd(BenchContext.AllThreads);
+            string check = Check(backend, source, target);
+            Timing products = context.Time(() =>
+            {
+                PlainProducts.Multiply(source, source, BenchContext.AllThreads, half: true);
+                PlainProducts.Multiply(target, target, BenchContext.AllThreads, half: true);
+                PlainProducts.Multiply(source, target, BenchContext.AllThreads, half: false);
+            });
+            Timing time = context.Time(() => backend.MmdSums(source.View(0, shape.Source), target.View(0, shape.Target), MmdKernel.Default));
+            yield return new Figure
+            {
+                Operation = $"MmdSums {shape.Source} + {shape.Target}",
+                Backend = backend.Name,
+                Device = backend.Device,
+                Data = BenchData.SynthName,
+                Rows = shape.Source + shape.Target,
+                Dimension = shape.Dimension,
+                Time = time,
+                Operations = shape.Dimension * ((double)shape.Source * shape.Source + (double)shape.Target * shape.Target + 2.0 * shape.Source * shape.Target),
+                Ceiling = context.Ceilings.For(BenchContext.AllThreads).Fp32,
+                Check = check,
+                Note = string.Create(CultureInfo.InvariantCulture, $"{time.Median / products.Median:F2} × the time of the plain products ({Report.Seconds(products.Median)})"),
+                Headline = true,
+            };
+        }
+    }
+
+    private static string Check(SimdBackend backend, RowMatrix source, RowMatrix target)
+    {
+        int sources = (int)Math.Min(kCheckedRows, source.Count), targets = (int)Math.Min(kCheckedRows, target.Count);
+        MmdSums expected = new ScalarBackend().MmdSums(source.View(0, sources), target.View(0, targets), MmdKernel.Default);
+        MmdSums found = backend.MmdSums(source.View(0, sources), target.View(0, targets), MmdKernel.Default);
+        double worst = new[] { (expected.Source, found.Source), (expected.Target, found.Target), (expected.Cross, found.Cross) }
+            .Max(pair => Math.Abs(pair.Item2 - pair.Item1) / pair.Item1);
+        return string.Create(CultureInfo.InvariantCulture, $"{sources} + {targets} rows: {worst:E1} off");
+    }
+}

@@ -1,0 +1,25 @@
+namespace MmeSid.Bench;
+
+/// <summary>A set of figures that belong in one table.</summary>
+/// <param name="Name">As <c>--suites</c> takes it.</param>
+/// <param name="Title">One line over the table.</param>
+/// <param name="Run">Takes the figures one by one.</param>
+internal sealed record Suite(string Name, string Title, Func<BenchContext, IEnumerable<Figure>> Run);
+
+/// <summary>All suites, in the order in which they run and are shown.</summary>
+internal static class Suites
+{
+    public static IReadOnlyList<Suite> All { get; } =
+    [
+        new("assign", "Nearest codeword of one level (VQ), against the FMA ceiling", AssignSuite.Run),
+        new("encode", "Residual quantization, against the FMA ceiling and FAISS", EncodeSuite.Run),
+        new("data", "RQ 4 × 256 on real tables and on data without structure: what certification costs", DataSuite.Run),
+        new("kmeans", "k-means, 20 iterations, against FAISS", KMeansSuite.Run),
+        new("mmd", "Gaussian-kernel sums, against the plain products", MmdSuite.Run),
+        new("topk", "Largest inner products, k 20", TopInnerProductsSuite.Run),
+        new("sinkhorn", "Balanced assignment, memory beside time", SinkhornSuite.Run),
+    ];
+
+    /// <summary>Their names.</summary>
+    public static string[] Names { get; } = [.. All.Select(suite => suite.Name)];
+}

@@ -1,0 +1,54 @@
+using System.Diagnostics;
+
+namespace MmeSid.Bench;
+
+/// <summary>Repeated wall-clock times of one piece of work.</summary>
+/// <param name="Median">Seconds.</param>
+/// <param name="Spread">Half the distance between the lower and the upper quartile, seconds.</param>
+/// <param name="Runs">How often it ran, warm-up excluded.</param>
+/// <param name="AllocatedBytes">Least that one run allocated on the garbage-collected heap, all threads.</param>
+internal sealed record Timing(double Median, double Spread, int Runs, long AllocatedBytes)
+{
+    private const double kSecondsInAll = 3;
+    private const double kSlowRun = 30;
+
+    /// <summary>
+    /// Runs once to warm up, then at least five times (three when one run takes over half a minute), more for short ones.
+    /// </summary>
+    public static Timing Of(Action work, bool quick)
+    {
+        double warmUp = Seconds(work);
+        int runs = quick ? 2 : warmUp > kSlowRun ? 3 : (int)Math.Clamp(kSecondsInAll / warmUp, 5, 25);
+        double[] times = new double[runs];
+        long allocated = long.MaxValue;
+        for (int run = 0; run < runs; run++)
+        {
+            long before = GC.GetTotalAllocatedBytes(precise: true);
+            times[run] = Seconds(work);
+            allocated = Math.Min(allocated, GC.GetTotalAllocatedBytes(precise: true) - before);
+        }
+        return Of(times, allocated);
+    }
+
+    /// <summary>Summary of times taken elsewhere.</summary>
+    public static Timing Of(IReadOnlyList<double> seconds, long allocatedBytes = 0)
+    {
+        double[] sorted = [.. seconds.Order()];
+        return new(Quantile(sorted, 0.5), (Quantile(sorted, 0.75) - Quantile(sorted, 0.25)) / 2, sorted.Length, allocatedBytes);
+    }
+
+    /// <summary>Wall-clock seconds of one run.</summary>
+    public static double Seconds(Action work)
+    {
+        var clock = Stopwatch.StartNew();
+        work();
+        return clock.Elapsed.TotalSeconds;
+    }
+
+    private static double Quantile(double[] sorted, double share)
+    {
+        double at = share * (sorted.Length - 1);
+        int below = (int)at;
+        return sorted[below] + (at - below) * (sorted[Math.Min(below + 1, sorted.Length - 1)] - sorted[below]);
+    }
+}
