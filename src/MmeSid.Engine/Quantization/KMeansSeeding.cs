@@ -3,9 +3,11 @@ using MmeSid.Kernels;
 namespace MmeSid.Engine.Quantization;
 
 /// <summary>First centroids of k-means, and new places for codes that died.</summary>
-internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation)
+internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation, long exactProducts = KMeansSeeding.kExactProducts)
 {
-    private const long kExactProducts = 1L << 25;
+    /// <summary>Most rows × codes that are searched over all rows instead of a sample.</summary>
+    public const long kExactProducts = 1L << 25;
+
     private const int kSampleRowsPerCode = 4;
     private const long kValuesWorthThreads = 1L << 17;
 
@@ -65,7 +67,7 @@ internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationTo
     private float[] PlusPlus(int codes, RandomSource random)
     {
         int width = rows.Width;
-        long sampleRows = rows.Count <= kExactProducts / codes ? rows.Count : Math.Min(rows.Count, Math.Max((long)kSampleRowsPerCode * codes, kExactProducts / codes));
+        long sampleRows = Math.Min(rows.Count, Math.Max((long)kSampleRowsPerCode * codes, exactProducts / codes));
         using var sampleMatrix = sampleRows == rows.Count ? null : new RowMatrix(sampleRows, width);
         RowColumns sample = rows;
         if (sampleMatrix is not null)

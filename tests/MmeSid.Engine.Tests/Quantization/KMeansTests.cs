@@ -51,7 +51,7 @@ public sealed class KMeansTests
     [Fact]
     public void CentroidsAreTheSameBitsForAnyThreadsAndBackend()
     {
-        using RowMatrix rows = TestRows.Clustered(9001, 13, 30, seed: 8);
+        using RowMatrix rows = TestRows.Clustered(4501, 5, 30, seed: 8);
         var options = new KMeansOptions { Codes = 37, Seed = 4, Iterations = 6, Tolerance = 0 };
         KMeansResult one = TestRows.Fit(rows, options with { Threads = 1 }, new SimdBackend(1));
         KMeansResult two = TestRows.Fit(rows, options with { Threads = 2 }, new SimdBackend(2));
@@ -68,11 +68,11 @@ public sealed class KMeansTests
     [Fact]
     public void MiniBatchesComeCloseToLloydAndRepeat()
     {
-        using RowMatrix rows = TestRows.Clustered(6007, 8, 20, seed: 21, distance: 8);
+        using RowMatrix rows = TestRows.Clustered(2007, 8, 20, seed: 21, distance: 8);
         var options = new KMeansOptions { Codes = 20, Seed = 2, Iterations = 12, Tolerance = 0 };
         double lloyd = TestRows.Fit(rows, options, s_backend).Iterations[^1].MeanSquaredError;
-        KMeansResult batches = TestRows.Fit(rows, options with { MiniBatch = 512, Threads = 1 }, s_backend);
-        KMeansResult again = TestRows.Fit(rows, options with { MiniBatch = 512, Threads = 3 }, new SimdBackend(1));
+        KMeansResult batches = TestRows.Fit(rows, options with { MiniBatch = 256, Threads = 1 }, s_backend);
+        KMeansResult again = TestRows.Fit(rows, options with { MiniBatch = 256, Threads = 3 }, new SimdBackend(1));
         Assert.Equal(batches.Centroids, again.Centroids);
         Assert.InRange(batches.Iterations[^1].MeanSquaredError, 0, lloyd * 1.2);
         // Each row is visited once an iteration.
@@ -109,7 +109,7 @@ public sealed class KMeansTests
     [Fact]
     public void PlusPlusBeatsRandomOnSeparatedClusters()
     {
-        using RowMatrix rows = TestRows.Clustered(4001, 6, 64, seed: 12, distance: 30);
+        using RowMatrix rows = TestRows.Clustered(2001, 6, 64, seed: 12, distance: 30);
         var options = new KMeansOptions { Codes = 64, Iterations = 10, Tolerance = 0, DeadCodeRestart = false };
         double plusPlus = 0, random = 0;
         for (ulong seed = 0; seed < 3; seed++)
@@ -121,13 +121,21 @@ public sealed class KMeansTests
     }
 
     [Fact]
-    public void SeedingDrawsFromASampleWhenRowsTimesCodesAreMany()
+    public void SeedingDrawsFromASampleWhenRowsAreMany()
     {
-        // 140,000 rows × 256 codes exceed the 2²⁵ of the exact search.
-        using RowMatrix rows = TestRows.Clustered(140_000, 2, 50, seed: 4);
-        var seeding = new KMeansSeeding(new RowColumns(rows), 2, CancellationToken.None);
+        using RowMatrix rows = TestRows.Clustered(5000, 2, 50, seed: 4);
+        var seeding = new KMeansSeeding(new RowColumns(rows), 2, CancellationToken.None, exactProducts: 1000);
         float[] centroids = seeding.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1));
-        Assert.Equal(256, new RowColumns(TestRows.Of(2, centroids)).CountDistinct(257));
+        using RowMatrix chosen = TestRows.Of(2, centroids);
+        Assert.Equal(256, new RowColumns(chosen).CountDistinct(257));
+        // 1024 sampled rows with few values cannot give 256 different centroids: the rest comes from the whole table.
+        var values = new float[5000];
+        for (int i = 0; i < 300; i++)
+            values[i] = i;
+        using RowMatrix repeated = TestRows.Of(1, values);
+        var sparse = new KMeansSeeding(new RowColumns(repeated), 1, CancellationToken.None, exactProducts: 1000);
+        using RowMatrix filled = TestRows.Of(1, sparse.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1)));
+        Assert.Equal(256, new RowColumns(filled).CountDistinct(257));
     }
 
     [Theory]
@@ -192,7 +200,7 @@ public sealed class KMeansTests
     [Fact]
     public void SinkhornBalancesSizes()
     {
-        using RowMatrix rows = TestRows.Clustered(600, 3, 3, seed: 9, distance: 6);
+        using RowMatrix rows = TestRows.Clustered(203, 3, 3, seed: 9, distance: 6);
         var options = new KMeansOptions { Codes = 12, Iterations = 8, Tolerance = 0, Seed = 1 };
         KMeansResult plain = TestRows.Fit(rows, options, s_backend);
         KMeansResult balanced = TestRows.Fit(rows, options with { Sinkhorn = new SinkhornOptions() }, s_backend);
