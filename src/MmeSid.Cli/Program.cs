@@ -9,7 +9,10 @@ var root = new RootCommand("""
 {
     DevicesCommand.Create(),
     SynthCommand.Create(),
+    TrainCommand.Create(),
     AssignCommand.Create(),
+    LookupCommand.Create(),
+    BenchCommand.Create(),
 };
 GlobalOptions.AddTo(root);
 

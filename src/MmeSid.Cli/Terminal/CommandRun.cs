@@ -20,7 +20,7 @@ internal sealed class CommandRun
         Parsed = parsed;
         Cancellation = cancellation;
         Verbose = parsed.GetValue(GlobalOptions.Verbose);
-        Progress = new ProgressDisplay(parsed.GetValue(GlobalOptions.Quiet), cancellation);
+        Progress = new ProgressDisplay(parsed.GetValue(GlobalOptions.Quiet), Verbose, cancellation);
         Results = new ResultSheet();
     }
 
@@ -32,6 +32,9 @@ internal sealed class CommandRun
 
     /// <summary>Whether details were asked for.</summary>
     public bool Verbose { get; }
+
+    /// <summary>Whether results are for machines.</summary>
+    public bool Json => Parsed.GetValue(GlobalOptions.Json);
 
     /// <summary>Bars or lines on stderr.</summary>
     public ProgressDisplay Progress { get; }
@@ -75,7 +78,7 @@ internal sealed class CommandRun
         {
             work(run);
             interrupted.Token.ThrowIfCancellationRequested();
-            run.Results.Write(Console.Out, parsed.GetValue(GlobalOptions.Json));
+            run.Results.Write(Console.Out, run.Json);
             return 0;
         }
         catch (Exception exception)

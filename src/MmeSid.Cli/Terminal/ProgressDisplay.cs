@@ -14,11 +14,13 @@ internal sealed class ProgressDisplay
 
     private readonly IAnsiConsole? _console;
     private readonly bool _quiet;
+    private readonly bool _verbose;
     private readonly CancellationToken _cancellation;
 
-    public ProgressDisplay(bool quiet, CancellationToken cancellation)
+    public ProgressDisplay(bool quiet, bool verbose, CancellationToken cancellation)
     {
         _quiet = quiet;
+        _verbose = verbose;
         _cancellation = cancellation;
         bool terminal = !Console.IsErrorRedirected && Environment.GetEnvironmentVariable("TERM") is not (null or "" or "dumb");
         if (terminal && !quiet)
@@ -48,6 +50,9 @@ internal sealed class ProgressDisplay
         return result;
     }
 
+    /// <summary>Runs a step whose size cannot be counted.</summary>
+    public T Step<T>(string name, Func<T> work) => Step(name, 0, "", _ => work());
+
     /// <summary>One line about what happens.</summary>
     public void Note(string line)
     {
@@ -55,6 +60,13 @@ internal sealed class ProgressDisplay
             _console.WriteLine(line);
         else if (!_quiet)
             Console.Error.WriteLine(line);
+    }
+
+    /// <summary>One line of detail: shown where lines are printed anyway, or when asked for.</summary>
+    public void Detail(string line)
+    {
+        if (_console is null || _verbose)
+            Note(line);
     }
 
     private void Print(string name, long total, string unit, Action<ProgressStep> work)
@@ -84,7 +96,12 @@ internal sealed class ProgressDisplay
             {
                 ProgressTask bar = context.AddTask(Markup.Escape(name), maxValue: Math.Max(1, total));
                 bar.IsIndeterminate = total == 0;
-                drawn = new ProgressStep(name, total, unit, current => bar.Value = Math.Min(current.Done, bar.MaxValue), _cancellation);
+                drawn = new ProgressStep(name, total, unit, current =>
+                {
+                    bar.IsIndeterminate = current.Total == 0;
+                    bar.MaxValue = Math.Max(1, current.Total);
+                    bar.Value = Math.Min(current.Done, bar.MaxValue);
+                }, _cancellation);
                 work(drawn);
                 bar.Value = bar.MaxValue;
             });
@@ -102,10 +119,14 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
 {
     private readonly long _start = Stopwatch.GetTimestamp();
     private long _done;
+    private long _total = total;
     private string _note = "";
 
     /// <summary>How much is done.</summary>
     public long Done => Interlocked.Read(ref _done);
+
+    /// <summary>How much there is to do; 0 where it is not known.</summary>
+    public long Total => Interlocked.Read(ref _total);
 
     /// <summary>Time since the step began.</summary>
     public TimeSpan Elapsed => Stopwatch.GetElapsedTime(_start);
@@ -119,27 +140,30 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
         changed(this);
     }
 
-    /// <summary>So much is done by now; a word about it is shown behind the rate.</summary>
+    /// <summary>So much of so much is done by now; a word about it is shown behind the rate.</summary>
     /// <exception cref="OperationCanceledException">The user pressed Ctrl-C.</exception>
-    public void Reach(long done, string note = "")
+    public void Reach(long done, long of, string note)
     {
         cancellation.ThrowIfCancellationRequested();
         Interlocked.Exchange(ref _done, done);
+        Interlocked.Exchange(ref _total, of);
         _note = note;
         changed(this);
     }
 
     /// <summary><c>assign: 500,000 of 1,000,000 rows (50 %), 210,000 rows/s, 2.4 s left</c>.</summary>
-    public string Describe() => total > 0
-        ? $"{name}: {Done:N0} of {total:N0} {unit} ({100.0 * Done / total:0} %), {DescribeRate()}"
-        : $"{name}: {Done:N0} {unit}, {DescribeRate()}";
+    public string Describe() => Total > 0
+        ? $"{name}: {Done:N0} of {Total:N0} {unit} ({100.0 * Done / Total:0} %), {DescribeRate()}"
+        : $"{name}: {DescribeRate()}";
 
     /// <summary><c>210,000 rows/s, 2.4 s left</c>.</summary>
     public string DescribeRate()
     {
         double seconds = Elapsed.TotalSeconds;
+        if (Done == 0)
+            return ResultSheet.Seconds(seconds);
         double rate = seconds > 0 ? Done / seconds : 0;
-        string left = rate > 0 && total > Done ? $", {ResultSheet.Seconds((total - Done) / rate)} left" : "";
+        string left = rate > 0 && Total > Done ? $", {ResultSheet.Seconds((Total - Done) / rate)} left" : "";
         return $"{ResultSheet.Number(rate >= 10 ? Math.Round(rate) : Math.Round(rate, 2))} {unit}/s{left}{(_note.Length > 0 ? $", {_note}" : "")}";
     }
 
@@ -147,6 +171,8 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
     public string DescribeEnd()
     {
         double seconds = Elapsed.TotalSeconds;
+        if (Done == 0)
+            return $"{name}: {ResultSheet.Seconds(seconds)}";
         return $"{name}: {Done:N0} {unit} in {ResultSheet.Seconds(seconds)}, {ResultSheet.Number(Math.Round(Done / Math.Max(seconds, 1e-9)))} {unit}/s{(_note.Length > 0 ? $", {_note}" : "")}";
     }
 }

@@ -18,7 +18,7 @@ internal static partial class UsageErrors
         ParseResult parsed = root.Parse(args, Parsing);
         if (parsed.Errors.Count == 0 || parsed.Action is System.CommandLine.Help.HelpAction)
             return null;
-        foreach (string message in parsed.Errors.Select(error => Plain(error.Message)).Distinct())
+        foreach (string message in parsed.Errors.Select(Plain).Distinct())
             Console.Error.WriteLine($"mmesid: {message}");
         Console.Error.WriteLine($"mmesid: see '{Path(parsed.CommandResult)} --help'");
         return kUsage;
@@ -27,15 +27,20 @@ internal static partial class UsageErrors
     private static string Path(CommandResult command) =>
         command.Parent is CommandResult parent ? $"{Path(parent)} {command.Command.Name}" : "mmesid";
 
-    /// <summary>The parser names .NET types; people know numbers.</summary>
-    private static string Plain(string message) => TypeName().Replace(Whitespace().Replace(message, " "), match => match.Groups[1].Value switch
+    /// <summary>The parser names .NET types where people know numbers, and leaves out which option it speaks of.</summary>
+    private static string Plain(ParseError error)
     {
-        "Int32" or "Int64" => "a whole number",
-        "UInt64" => "a whole number of at least 0",
-        "Double" => "a number",
-        "Boolean" => "true or false",
-        string other => other,
-    });
+        string message = TypeName().Replace(Whitespace().Replace(error.Message, " "), match => match.Groups[1].Value switch
+        {
+            "Int32" or "Int64" => "a whole number",
+            "UInt64" => "a whole number of at least 0",
+            "Double" => "a number",
+            "Boolean" => "true or false",
+            string other => other,
+        });
+        string? option = (error.SymbolResult as OptionResult ?? error.SymbolResult?.Parent as OptionResult)?.Option.Name;
+        return option is null || message.Contains(option, StringComparison.Ordinal) ? message : $"{option}: {message}";
+    }
 
     [GeneratedRegex(@"expected type 'System\.(\w+)'")]
     private static partial Regex TypeName();
