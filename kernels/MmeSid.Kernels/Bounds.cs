@@ -19,17 +19,17 @@ internal static partial class Bounds
     public const double Slack = 1 + 1.0 / (1 << 10);
 
     /// <summary>
-    /// |D̂ − D| for a squared distance evaluated in float64 as Σ (r̂_i − c_i)², where r̂ is x minus <paramref name="terms"/> codewords, one
-    /// after the other (docs/exactness.md §2).
+    /// |D̂ − D| for a squared distance evaluated in float64 as Σ (r̂_i − c_i)², where r̂ is x minus the codewords of <paramref name="levels"/>
+    /// earlier levels, one after the other; for PSRQ with their running sum beside it (docs/exactness.md §2).
     /// </summary>
     /// <param name="width">Summands: d, or 2d for PSRQ.</param>
-    /// <param name="terms">Vectors that were added or subtracted to form r̂ (the row counts as one).</param>
-    /// <param name="magnitude">Sum of the Euclidean norms of those vectors.</param>
+    /// <param name="levels">Codewords already subtracted.</param>
+    /// <param name="magnitude">At least ‖x‖ plus the norms of those codewords.</param>
     /// <param name="squaredDistance">D̂.</param>
-    public static double SquaredDistance(int width, int terms, double magnitude, double squaredDistance)
+    public static double SquaredDistance(int width, int levels, double magnitude, double squaredDistance)
     {
         double distance = Math.Sqrt(squaredDistance);
-        double shift = Float64 * terms * (magnitude + distance);
+        double shift = Float64 * 2 * (levels + 1) * (magnitude + distance);
         return Slack * (2 * distance * shift + shift * shift + Float64 * (width + 3) * squaredDistance);
     }
 

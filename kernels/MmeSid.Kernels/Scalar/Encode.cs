@@ -86,7 +86,7 @@ internal sealed class ScalarEncoder : IEncoder
                 for (int k = 0; k < Plan.CodeCount(level); k++)
                 {
                     double distance = SquaredDistance(residual, chosen, level, k);
-                    double bound = Bounds.SquaredDistance(Plan.CodewordWidth(level), level + 2, magnitude, distance);
+                    double bound = Bounds.SquaredDistance(Plan.CodewordWidth(level), level, magnitude, distance);
                     var candidate = new Extension(prefix, (ushort)k, distance, bound);
                     int place = best.Count;
                     while (place > 0 && Precedes(row, candidate, best[place - 1], exact, ref exactly))

@@ -54,7 +54,7 @@ internal sealed class Recheck
         {
             int code = candidates.IsEmpty ? i : candidates[i];
             double distance = SquaredDistance(_target.AsSpan(0, width), codebook.Slice(code * width, width));
-            double bound = Bounds.SquaredDistance(width, level + 2, magnitude, distance);
+            double bound = Bounds.SquaredDistance(width, level, magnitude, distance);
             bool wins = best < 0 || distance < bestDistance;
             if (best >= 0 && Math.Abs(distance - bestDistance) <= bound + bestBound)
             {
@@ -88,7 +88,7 @@ internal sealed class Recheck
                 SetTarget(row, prefixes[prefix], width);
             }
             double distance = SquaredDistance(_target.AsSpan(0, width), codebook.Slice(code * width, width));
-            double bound = Bounds.SquaredDistance(width, level + 2, _rowNorm + _normsUpTo[level], distance);
+            double bound = Bounds.SquaredDistance(width, level, _rowNorm + _normsUpTo[level], distance);
             ushort[] path = [.. prefixes[prefix], (ushort)code];
             int place = best.Count;
             for (; place > 0; place--)
@@ -121,7 +121,7 @@ internal sealed class Recheck
             centreNorm = Math.Sqrt(SquaredNorm(centre));
         }
         double distance = TensorPrimitives.SumOfSquares<double>(_target.AsSpan(0, width));
-        bound = Bounds.SquaredDistance(width, level + 2, _rowNorm + _normsUpTo[level] + centreNorm, distance);
+        bound = Bounds.SquaredDistance(width, level, _rowNorm + _normsUpTo[level] + centreNorm, distance);
         return distance;
     }
 
