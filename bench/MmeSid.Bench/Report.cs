@@ -43,7 +43,7 @@ internal static class Report
                 continue;
             AppendMachine(section, results[0]);
             foreach (SuiteResult result in results.Where(result => result.Figures.Count > 0))
-                AppendSuite(section, result, "####");
+                AppendSuite(section, result, "####", s_columns.Where(column => column.Name is not ("prepared" or "allocated")));
             section.Append($"All figures of this machine: [bench/results/{Path.GetFileName(folder)}](bench/results/{Path.GetFileName(folder)}/README.md).\n");
         }
         File.WriteAllText(readme, text[..(begin + Begin.Length)] + "\n\n" + section + "\n" + text[end..]);
@@ -64,7 +64,7 @@ internal static class Report
         if (results.Count > 0)
             AppendMachine(page, results[0]);
         foreach (SuiteResult result in results)
-            AppendSuite(page, result, "##");
+            AppendSuite(page, result, "##", s_columns);
         return page.ToString();
     }
 
@@ -75,7 +75,7 @@ internal static class Report
             $"**{machine.Processor}, {machine.Cores} cores, {machine.MemoryGigabytes:F0} GB** · {machine.InstructionSet} · {machine.Runtime} · {machine.System}\n\n");
     }
 
-    private static void AppendSuite(StringBuilder text, SuiteResult result, string heading)
+    private static void AppendSuite(StringBuilder text, SuiteResult result, string heading, IEnumerable<Column> wanted)
     {
         text.Append($"{heading} {result.Title}\n\n");
         text.Append($"Commit {result.Machine.Commit}, {result.Machine.Date}. Ceilings in the same run: ");
@@ -84,7 +84,7 @@ internal static class Report
         text.Append(".\n\n");
         foreach (string remark in result.Remarks)
             text.Append(remark).Append(".\n\n");
-        Column[] columns = [.. s_columns.Where(column => result.Figures.Any(figure => column.Value(figure).Length > 0))];
+        Column[] columns = [.. wanted.Where(column => result.Figures.Any(figure => column.Value(figure).Length > 0))];
         text.Append("| ").AppendJoin(" | ", columns.Select(column => column.Name)).Append(" |\n|");
         foreach (Column column in columns)
             text.Append(column.Right ? "---:|" : "---|");
@@ -117,7 +117,7 @@ internal static class Report
         new("prepared", true, figure => figure.Preparation is { } seconds ? Seconds(seconds) : ""),
         new("allocated", true, figure => figure.Backend is "simd" or "scalar" ? Bytes(figure.Time.AllocatedBytes) : ""),
         new("checked", false, figure => figure.Check),
-        new("", false, figure => figure.Note),
+        new("note", false, figure => figure.Note),
     ];
 
     /// <summary>Seconds with three digits and a unit.</summary>

@@ -13,6 +13,7 @@ internal static class Suites
     [
         new("assign", "Nearest codeword of one level (VQ), against the FMA ceiling", AssignSuite.Run),
         new("encode", "Residual quantization, against the FMA ceiling and FAISS", EncodeSuite.Run),
+        new("file", "A million items from a file to their codes", FileSuite.Run),
         new("data", "RQ 4 × 256 on real tables and on data without structure: what certification costs", DataSuite.Run),
         new("kmeans", "k-means, 20 iterations, against FAISS", KMeansSuite.Run),
         new("mmd", "Gaussian-kernel sums, against the plain products", MmdSuite.Run),
