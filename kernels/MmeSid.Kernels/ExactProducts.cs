@@ -28,11 +28,10 @@ internal sealed class ExactProducts
     }
 
     /// <summary>Negative when <paramref name="left"/> comes first; zero only for the same item.</summary>
-    public int Compare(ReadOnlySpan<float> query, RowView items, in Product left, in Product right)
+    public int Compare(ReadOnlySpan<float> query, ReadOnlySpan<float> leftItem, ReadOnlySpan<float> rightItem, in Product left, in Product right)
     {
         if (Math.Abs(left.Score - right.Score) > left.Error + right.Error)
             return right.Score.CompareTo(left.Score);
-        ReadOnlySpan<float> leftItem = items[left.Index], rightItem = items[right.Index];
         if (!leftItem.SequenceEqual(rightItem))
         {
             _sum.Clear();

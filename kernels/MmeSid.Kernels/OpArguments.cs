@@ -76,14 +76,18 @@ internal static class OpArguments
     public static void CheckFinite(RowView rows, string what)
     {
         for (int i = 0; i < rows.Count; i++)
+            CheckFinite(i, rows[i], what);
+    }
+
+    /// <summary>Refuses NaN and infinity in row <paramref name="index"/>.</summary>
+    public static void CheckFinite(int index, ReadOnlySpan<float> row, string what)
+    {
+        if (System.Numerics.Tensors.TensorPrimitives.IsFiniteAll(row))
+            return;
+        for (int j = 0; j < row.Length; j++)
         {
-            if (System.Numerics.Tensors.TensorPrimitives.IsFiniteAll(rows[i]))
-                continue;
-            for (int j = 0; j < rows.Dimension; j++)
-            {
-                if (!float.IsFinite(rows[i][j]))
-                    throw new ArgumentException($"{what} {i}, column {j} is {rows[i][j]}, expected a finite value");
-            }
+            if (!float.IsFinite(row[j]))
+                throw new ArgumentException($"{what} {index}, column {j} is {row[j]}, expected a finite value");
         }
     }
 }

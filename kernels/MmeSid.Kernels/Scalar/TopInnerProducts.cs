@@ -22,7 +22,7 @@ public sealed partial class ScalarBackend
             {
                 ExactProducts.Product product = ExactProducts.Evaluate(queries[q], items[i], i);
                 int place = best.Count;
-                while (place > 0 && exact.Compare(queries[q], items, product, best[place - 1]) < 0)
+                while (place > 0 && exact.Compare(queries[q], items[i], items[best[place - 1].Index], product, best[place - 1]) < 0)
                     place--;
                 if (place == count)
                     continue;

@@ -48,13 +48,19 @@ internal static unsafe class Product
     /// <param name="codeCount">Codewords wanted from there.</param>
     /// <param name="products">PaddedRows(rowCount) rows of codeCount rounded up to whole panels.</param>
     /// <param name="productStride">Values between two rows of products.</param>
-    public static void Multiply(float* rows, nint rowStride, int rowCount, PackedCodewords codewords, int firstCode, int codeCount, float* products, nint productStride)
+    /// <param name="ahead">Memory that is wanted next, such as the following block of rows: fetched into the cache meanwhile, evenly; or null.</param>
+    /// <param name="aheadBytes">Its length.</param>
+    public static void Multiply(
+        float* rows, nint rowStride, int rowCount, PackedCodewords codewords, int firstCode, int codeCount, float* products, nint productStride,
+        float* ahead = null, nint aheadBytes = 0)
     {
         Debug.Assert(firstCode % CodesPerPanel == 0, "a slice starts at a panel");
         int firstPanel = firstCode / CodesPerPanel;
         int panels = (codeCount + CodesPerPanel - 1) / CodesPerPanel;
         int tileRows = RowsPerTile;
         int tiles = PaddedRows(rowCount) / tileRows;
+        byte* fetched = (byte*)ahead;
+        nint aheadStep = aheadBytes / Math.Max(1, (nint)tiles * panels * codewords.Depth);
         for (int depthStart = 0; depthStart < codewords.Depth; depthStart += kDepthPerBlock)
         {
             int depth = Math.Min(kDepthPerBlock, codewords.Depth - depthStart);
@@ -73,25 +79,27 @@ internal static unsafe class Product
                             Sse.Prefetch1(next + at);
                     }
                     Tile(rows + (nint)tile * tileRows * rowStride + depthStart, rowStride * sizeof(float), packed, depth,
-                        products + (nint)tile * tileRows * productStride + (nint)panel * CodesPerPanel, productStride, depthStart > 0);
+                        products + (nint)tile * tileRows * productStride + (nint)panel * CodesPerPanel, productStride, depthStart > 0,
+                        ahead == null ? (byte*)packed : fetched, aheadStep);
+                    fetched += depth * aheadStep;
                 }
             }
         }
     }
 
-    private static void Tile(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add)
+    private static void Tile(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
         if (UseAvx512)
-            Tile14x32(rows, rowBytes, panel, depth, products, productStride, add);
+            Tile14x32(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
         else if (UseAvx2)
-            Tile6x16(rows, rowBytes, panel, depth, products, productStride, add);
+            Tile6x16(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
         else
-            Tile6x8(rows, rowBytes, panel, depth, products, productStride, add);
+            Tile6x8(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
     }
 
     // 28 accumulators, 2 panel vectors, 1 broadcast: 31 of 32 registers; 16 loads for 28 multiply-adds.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Tile14x32(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add)
+    private static void Tile14x32(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
         Vector512<float> s0a = Vector512<float>.Zero, s0b = Vector512<float>.Zero;
         Vector512<float> s1a = Vector512<float>.Zero, s1b = Vector512<float>.Zero;
@@ -149,6 +157,9 @@ internal static unsafe class Product
             row9 += sizeof(float);
             rowC += sizeof(float);
             panel += 32;
+            if (Sse.IsSupported)
+                Sse.Prefetch1(ahead);
+            ahead += aheadStep;
         }
         if (add)
         {
@@ -213,7 +224,7 @@ internal static unsafe class Product
 
     // 12 accumulators, 2 panel vectors, 1 broadcast: 15 of 16 registers.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Tile6x16(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add)
+    private static void Tile6x16(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
         Vector256<float> s0a = Vector256<float>.Zero, s0b = Vector256<float>.Zero;
         Vector256<float> s1a = Vector256<float>.Zero, s1b = Vector256<float>.Zero;
@@ -241,6 +252,9 @@ internal static unsafe class Product
             row0 += sizeof(float);
             row3 += sizeof(float);
             panel += 16;
+            if (Sse.IsSupported)
+                Sse.Prefetch1(ahead);
+            ahead += aheadStep;
         }
         if (add)
         {
@@ -273,7 +287,7 @@ internal static unsafe class Product
 
     // The same shape in 128-bit vectors; multiply and add may round separately, which Bounds.Product allows for.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Tile6x8(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add)
+    private static void Tile6x8(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
         Vector128<float> s0a = Vector128<float>.Zero, s0b = Vector128<float>.Zero;
         Vector128<float> s1a = Vector128<float>.Zero, s1b = Vector128<float>.Zero;
@@ -301,6 +315,9 @@ internal static unsafe class Product
             row0 += sizeof(float);
             row3 += sizeof(float);
             panel += 8;
+            if (Sse.IsSupported)
+                Sse.Prefetch1(ahead);
+            ahead += aheadStep;
         }
         if (add)
         {

@@ -1,0 +1,470 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace MmeSid.Kernels.Simd;
+
+public sealed partial class SimdBackend
+{
+    /// <inheritdoc/>
+    public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
+    {
+        OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);
+        if (queries.Count == 0)
+            OpArguments.CheckFinite(items, "item");
+        for (int first = 0; first < queries.Count; first += TopScan.kQueriesPerScan)
+        {
+            int held = Math.Min(TopScan.kQueriesPerScan, queries.Count - first);
+            Span<int> found = indices.Slice(first * count, held * count);
+            Span<float> values = scores.Slice(first * count, held * count);
+            if (Lanes512.IsSupported)
+                TopScan.Run<Lanes512>(queries.Slice(first, held), items, count, Threads, found, values);
+            else if (Lanes256.IsSupported)
+                TopScan.Run<Lanes256>(queries.Slice(first, held), items, count, Threads, found, values);
+            else
+                TopScan.Run<Lanes128>(queries.Slice(first, held), items, count, Threads, found, values);
+        }
+    }
+}
+
+/// <summary>
+/// top-inner-products: for each query q the k items of largest q·x, best first                     oracle: Scalar/TopInnerProducts.cs
+/// <code>
+///   in    queries (q, d) f32 · items (n, d) f32 · k ≤ n
+///   out   indices (q, k) i32 · scores (q, k) f32
+///   uses  ŝ = q·x in float32 with |ŝ − s| ≤ e = γ·max‖x‖·‖q‖: at least k items have s ≥ T, the k-th largest ŝ − e seen, so an item with
+///         ŝ + e &lt; T is not among the best k. What is left is evaluated in float64 and ordered by ExactProducts
+///   ties  real-number order, equal products by smaller index
+///   work  a unit is a run of items, taken by any worker; a worker keeps one short list of candidates per query, and nothing of a
+///         block of scores but the few that reach the query's T: one comparison per register of scores
+///         few queries: one pass over an item per query, from the first-level cache; more: packed queries, Product
+///   cost  2·q·n·d flop and 4·n·d bytes per kQueriesPerScan queries
+/// </code>
+/// Blocks whose products could leave float32's range, and lists that ties keep from shrinking, are decided in float64 at once.
+/// </summary>
+internal sealed unsafe class TopScan
+{
+    /// <summary>Queries whose scores of one block of items stay in the second-level cache.</summary>
+    public const int kQueriesPerScan = 256;
+
+    // Up to here a pass per query costs less than a whole panel of packed queries.
+    private const int kFewQueries = 6;
+
+    private const int kTilesPerBlock = 8;
+
+    // Rows of scores that one comparison clears.
+    private const int kRowsAtOnce = 4;
+    private const int kBlocksPerUnit = 32;
+
+    // ‖x‖‖q‖ up to here cannot overflow a float32 product.
+    private const double kLargestProduct = 1e37;
+
+    private readonly float* _queries;
+    private readonly nint _queryStride;
+    private readonly int _queryCount;
+    private readonly float* _items;
+    private readonly nint _itemStride;
+    private readonly int _itemCount;
+    private readonly int _dimension;
+    private readonly int _count;
+    private readonly double[] _queryNorms;
+    private readonly double _largestQueryNorm;
+
+    private TopScan(float* queries, nint queryStride, int queryCount, float* items, nint itemStride, int itemCount, int dimension, int count)
+    {
+        _queries = queries;
+        _queryStride = queryStride;
+        _queryCount = queryCount;
+        _items = items;
+        _itemStride = itemStride;
+        _itemCount = itemCount;
+        _dimension = dimension;
+        _count = count;
+        _queryNorms = new double[queryCount];
+        for (int q = 0; q < queryCount; q++)
+        {
+            double sum = 0;
+            foreach (float value in Query(q))
+                sum += (double)value * value;
+            _queryNorms[q] = Math.Sqrt(sum);
+        }
+        _largestQueryNorm = _queryNorms.Max();
+    }
+
+    private static int BlockRows => kTilesPerBlock * Product.RowsPerTile;
+
+    private int PaddedQueries => (_queryCount + PackedCodewords.kCodesMultiple - 1) / PackedCodewords.kCodesMultiple * PackedCodewords.kCodesMultiple;
+
+    /// <summary>Answers up to <see cref="kQueriesPerScan"/> checked queries in one scan of the items.</summary>
+    /// <exception cref="ArgumentException">An item holds NaN or infinity; the first is named.</exception>
+    public static void Run<TLanes>(RowView queries, RowView items, int count, int threads, Span<int> indices, Span<float> scores)
+        where TLanes : struct, ILanes<TLanes>
+    {
+        fixed (float* q = queries.Values, x = items.Values)
+        fixed (int* found = indices)
+        fixed (float* values = scores)
+            new TopScan(q, queries.Stride, queries.Count, x, items.Stride, items.Count, items.Dimension, count).Run<TLanes>(threads, found, values);
+    }
+
+    private void Run<TLanes>(int threads, int* indices, float* scores)
+        where TLanes : struct, ILanes<TLanes>
+    {
+        using PackedCodewords? packed = _queryCount <= kFewQueries ? null : new PackedCodewords(_queries, _queryStride, _queryCount, _dimension);
+        int unitRows = kBlocksPerUnit * BlockRows;
+        int units = (_itemCount + unitRows - 1) / unitRows;
+        var workers = new Worker?[threads];
+        try
+        {
+            Workers.RunUnits(threads, units, (worker, unit) =>
+            {
+                Worker state = workers[worker] ??= new Worker(this, packed);
+                int end = Math.Min(_itemCount, (unit + 1) * unitRows);
+                for (int start = unit * unitRows; start < end; start += BlockRows)
+                    state.Scan<TLanes>(start, Math.Min(BlockRows, end - start));
+            });
+            int broken = workers.Min(state => state?.BrokenItem ?? int.MaxValue);
+            if (broken != int.MaxValue)
+                OpArguments.CheckFinite(broken, Item(broken), "item");
+            Workers.RunUnits(threads, _queryCount, (_, q) => Finish(q, workers, new Span<int>(indices + (nint)q * _count, _count), new Span<float>(scores + (nint)q * _count, _count)));
+        }
+        finally
+        {
+            foreach (Worker? state in workers)
+                state?.Dispose();
+        }
+    }
+
+    private void Finish(int q, Worker?[] workers, Span<int> indices, Span<float> scores)
+    {
+        var all = new Candidates(_count);
+        foreach (Worker? state in workers)
+            all.AddRange(state?.Kept(q));
+        all.Shrink();
+        all.Settle(this, q, new ExactProducts());
+        for (int j = 0; j < _count; j++)
+        {
+            indices[j] = all[j].Index;
+            scores[j] = (float)all[j].Score;
+        }
+    }
+
+    private ReadOnlySpan<float> Query(int q) => new(_queries + q * _queryStride, _dimension);
+
+    private ReadOnlySpan<float> Item(int i) => new(_items + i * _itemStride, _dimension);
+
+    /// <summary>An item that may be among the best: its real product is Score ± Error.</summary>
+    private readonly record struct Candidate(int Index, double Score, double Error);
+
+    /// <summary>Candidates of one query.</summary>
+    private sealed class Candidates(int count)
+    {
+        private Candidate[] _list = new Candidate[count + Math.Max(count, 64)];
+        private double[] _lowest = [];
+
+        public int Count { get; private set; }
+
+        /// <summary>T: at least k items are known to have a product of this or more.</summary>
+        public double Threshold { get; private set; } = double.NegativeInfinity;
+
+        public bool IsFull => Count == _list.Length;
+
+        public Candidate this[int index] => _list[index];
+
+        public void Add(in Candidate candidate) => _list[Count++] = candidate;
+
+        public void AddRange(Candidates? others)
+        {
+            if (others is null)
+                return;
+            Array.Resize(ref _list, Math.Max(_list.Length, Count + others.Count));
+            Array.Copy(others._list, 0, _list, Count, others.Count);
+            Count += others.Count;
+        }
+
+        /// <summary>Raises the threshold to what the list proves and drops what is below.</summary>
+        public void Shrink()
+        {
+            if (_lowest.Length < Count)
+                _lowest = new double[_list.Length];
+            for (int i = 0; i < Count; i++)
+                _lowest[i] = _list[i].Error - _list[i].Score;
+            Array.Sort(_lowest, 0, Count);
+            Threshold = Math.Max(Threshold, -_lowest[count - 1]);
+            int kept = 0;
+            for (int i = 0; i < Count; i++)
+            {
+                if (_list[i].Score + _list[i].Error >= Threshold)
+                    _list[kept++] = _list[i];
+            }
+            Count = kept;
+        }
+
+        /// <summary>Evaluates the candidates and keeps the best k, in order.</summary>
+        public void Settle(TopScan scan, int q, ExactProducts exact)
+        {
+            var products = new ExactProducts.Product[Count];
+            for (int i = 0; i < Count; i++)
+                products[i] = ExactProducts.Evaluate(scan.Query(q), scan.Item(_list[i].Index), _list[i].Index);
+            Array.Sort(products, (left, right) => exact.Compare(scan.Query(q), scan.Item(left.Index), scan.Item(right.Index), left, right));
+            Count = count;
+            for (int i = 0; i < count; i++)
+                _list[i] = new Candidate(products[i].Index, products[i].Score, products[i].Error);
+            Threshold = Math.Max(Threshold, products[count - 1].Score - products[count - 1].Error);
+        }
+    }
+
+    /// <summary>What one worker keeps: its candidates of every query, and the scores of one block of items.</summary>
+    private sealed class Worker : IDisposable
+    {
+        private readonly TopScan _scan;
+        private readonly PackedCodewords? _packed;
+        private readonly Candidates[] _candidates;
+        private readonly ExactProducts _exact = new();
+        private readonly RowMatrix _scores;
+        private readonly RowMatrix _limits;
+        private readonly RowMatrix? _tail;
+        private double _largestItemNorm = -1;
+
+        public Worker(TopScan scan, PackedCodewords? packed)
+        {
+            _scan = scan;
+            _packed = packed;
+            _candidates = new Candidates[scan._queryCount];
+            for (int q = 0; q < _candidates.Length; q++)
+                _candidates[q] = new Candidates(scan._count);
+            _scores = new RowMatrix(BlockRows, packed is null ? 1 : scan.PaddedQueries);
+            _limits = new RowMatrix(scan.PaddedQueries, 1);
+            _limits.Rows(0, scan.PaddedQueries).Fill(float.PositiveInfinity);
+            _limits.Rows(0, scan._queryCount).Fill(float.NegativeInfinity);
+            _tail = packed is null ? null : new RowMatrix(BlockRows, scan._dimension);
+        }
+
+        /// <summary>The first item with a value that is not finite; int.MaxValue when there is none.</summary>
+        public int BrokenItem { get; private set; } = int.MaxValue;
+
+        private float* Scores => (float*)_scores.DangerousGetHandle();
+
+        private float* Limits => (float*)_limits.DangerousGetHandle();
+
+        public Candidates Kept(int q) => _candidates[q];
+
+        public void Dispose()
+        {
+            _scores.Dispose();
+            _limits.Dispose();
+            _tail?.Dispose();
+        }
+
+        public void Scan<TLanes>(int start, int rows)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            float* block = _scan._items + start * _scan._itemStride;
+            // The first query's scores come with the norms, so that a single query reads the items once.
+            double squares = _packed is null
+                ? Dots<TLanes>(block, _scan._itemStride, rows, _scan._dimension, _scan._queries, Scores)
+                : LargestSquare<TLanes>(block, _scan._itemStride, rows, _scan._dimension);
+            if (!double.IsFinite(squares) && !AllFinite(start, rows))
+                return;
+            double norm = Math.Sqrt(Bounds.NormSlack(_scan._dimension) * squares + Bounds.Underflow(_scan._dimension));
+            if (!(norm * _scan._largestQueryNorm <= kLargestProduct))
+            {
+                ScanExactly(start, rows);
+                return;
+            }
+            if (norm > _largestItemNorm)
+            {
+                _largestItemNorm = norm;
+                for (int q = 0; q < _scan._queryCount; q++)
+                    Limits[q] = Limit(q);
+            }
+            if (_packed is null)
+            {
+                KeepQuery<TLanes>(0, start, rows);
+                for (int q = 1; q < _scan._queryCount; q++)
+                {
+                    Dots<TLanes>(block, _scan._itemStride, rows, _scan._dimension, _scan._queries + q * _scan._queryStride, Scores);
+                    KeepQuery<TLanes>(q, start, rows);
+                }
+                return;
+            }
+            nint stride = _scan._itemStride;
+            if (rows % Product.RowsPerTile != 0)
+            {
+                for (int i = 0; i < rows; i++)
+                    _scan.Item(start + i).CopyTo(_tail!.Rows(i, 1));
+                block = (float*)_tail!.DangerousGetHandle();
+                stride = _scan._dimension;
+            }
+            // Items are read once: the block after this one comes in while this one is multiplied.
+            int next = Math.Min(BlockRows, _scan._itemCount - start - rows);
+            Product.Multiply(block, stride, rows, _packed, 0, _scan._queryCount, Scores, _scan.PaddedQueries,
+                _scan._items + (start + rows) * _scan._itemStride, next * _scan._itemStride * sizeof(float));
+            KeepAll<TLanes>(start, rows);
+        }
+
+        // Float32 error of any score of this query so far: |ŝ − s| ≤ γ‖x‖‖q‖, and what falls below float32's normal range.
+        private double Error(int q) => Bounds.InnerProduct32(_scan._dimension, _largestItemNorm * _scan._queryNorms[q]);
+
+        // ŝ below it: ŝ + e < T.
+        private float Limit(int q) => MathF.BitDecrement((float)(_candidates[q].Threshold - Error(q)));
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void KeepAll<TLanes>(int start, int rows)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            int padded = _scan.PaddedQueries;
+            for (int q = 0; q < padded; q += TLanes.Count)
+            {
+                TLanes limits = TLanes.Load(Limits + q);
+                float* scores = Scores + q;
+                for (int i = 0; i < rows; i += kRowsAtOnce, scores += kRowsAtOnce * padded)
+                {
+                    // Rows past the last are padding of the buffer: finite, and looked at only beside a row that counts.
+                    TLanes best = TLanes.Max(
+                        TLanes.Max(TLanes.Load(scores), TLanes.Load(scores + padded)),
+                        TLanes.Max(TLanes.Load(scores + 2 * padded), TLanes.Load(scores + 3 * padded)));
+                    if (TLanes.AtLeast(best, limits) == 0)
+                        continue;
+                    for (int r = 0; r < Math.Min(kRowsAtOnce, rows - i); r++)
+                    {
+                        for (uint reached = TLanes.AtLeast(TLanes.Load(scores + r * padded), limits); reached != 0; reached &= reached - 1)
+                        {
+                            int lane = BitOperations.TrailingZeroCount(reached);
+                            Keep(q + lane, start + i + r, scores[r * padded + lane]);
+                        }
+                    }
+                    limits = TLanes.Load(Limits + q);
+                }
+            }
+        }
+
+        private void KeepQuery<TLanes>(int q, int start, int rows)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            for (int i = 0; i < rows; i++)
+            {
+                if (Scores[i] >= Limits[q])
+                    Keep(q, start + i, Scores[i]);
+            }
+        }
+
+        private void Keep(int q, int item, float score)
+        {
+            Candidates candidates = _candidates[q];
+            candidates.Add(new Candidate(item, score, Error(q)));
+            if (!candidates.IsFull)
+                return;
+            Shrink(q);
+            Limits[q] = Limit(q);
+        }
+
+        private void Shrink(int q)
+        {
+            Candidates candidates = _candidates[q];
+            candidates.Shrink();
+            // Ties and near-ties: only a closer look can tell them apart.
+            if (candidates.Count > _scan._count + Math.Max(_scan._count, 64) / 2)
+                candidates.Settle(_scan, q, _exact);
+        }
+
+        private void ScanExactly(int start, int rows)
+        {
+            for (int q = 0; q < _scan._queryCount; q++)
+            {
+                for (int i = start; i < start + rows; i++)
+                {
+                    ExactProducts.Product product = ExactProducts.Evaluate(_scan.Query(q), _scan.Item(i), i);
+                    if (product.Score + product.Error < _candidates[q].Threshold)
+                        continue;
+                    _candidates[q].Add(new Candidate(i, product.Score, product.Error));
+                    if (_candidates[q].IsFull)
+                        Shrink(q);
+                }
+                if (_largestItemNorm >= 0)
+                    Limits[q] = Limit(q);
+            }
+        }
+
+        private bool AllFinite(int start, int rows)
+        {
+            for (int i = start; i < start + rows; i++)
+            {
+                foreach (float value in _scan.Item(i))
+                {
+                    if (!float.IsFinite(value))
+                    {
+                        BrokenItem = Math.Min(BrokenItem, i);
+                        return false;
+                    }
+                }
+            }
+            return true;
+        }
+
+        // scores[i] = rows[i] · query; returns LargestSquare of the rows.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static double Dots<TLanes>(float* rows, nint stride, int count, int dimension, float* query, float* scores)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            TLanes largest = TLanes.Create(0), total = TLanes.Create(0);
+            float largestTail = 0, totalTail = 0;
+            for (int i = 0; i < count; i++)
+            {
+                float* row = rows + i * stride;
+                TLanes dot = TLanes.Create(0), dot2 = dot, square = dot, square2 = dot;
+                int j = 0;
+                for (; j + 2 * TLanes.Count <= dimension; j += 2 * TLanes.Count)
+                {
+                    TLanes x = TLanes.Load(row + j), x2 = TLanes.Load(row + j + TLanes.Count);
+                    dot = TLanes.MultiplyAdd(x, TLanes.Load(query + j), dot);
+                    square = TLanes.MultiplyAdd(x, x, square);
+                    dot2 = TLanes.MultiplyAdd(x2, TLanes.Load(query + j + TLanes.Count), dot2);
+                    square2 = TLanes.MultiplyAdd(x2, x2, square2);
+                }
+                float dotTail = 0, squareTail = 0;
+                for (; j < dimension; j++)
+                {
+                    dotTail += row[j] * query[j];
+                    squareTail += row[j] * row[j];
+                }
+                scores[i] = (dot + dot2).Sum() + dotTail;
+                square += square2;
+                largest = TLanes.Max(largest, square);
+                total += square;
+                largestTail = Math.Max(largestTail, squareTail);
+                totalTail += squareTail;
+            }
+            // A NaN or infinity may be lost in the maximum, but not in the sum.
+            return float.IsFinite(total.Sum() + totalTail) ? (double)largest.Sum() + largestTail : double.NaN;
+        }
+
+        // At least max_i ‖rows[i]‖²: the sum over lanes of the largest partial sum. NaN when a value is not finite or a square overflows.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static double LargestSquare<TLanes>(float* rows, nint stride, int count, int dimension)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            TLanes largest = TLanes.Create(0), total = TLanes.Create(0);
+            float largestTail = 0, totalTail = 0;
+            for (int i = 0; i < count; i++)
+            {
+                float* row = rows + i * stride;
+                TLanes square = TLanes.Create(0), square2 = square;
+                int j = 0;
+                for (; j + 2 * TLanes.Count <= dimension; j += 2 * TLanes.Count)
+                {
+                    TLanes x = TLanes.Load(row + j), x2 = TLanes.Load(row + j + TLanes.Count);
+                    square = TLanes.MultiplyAdd(x, x, square);
+                    square2 = TLanes.MultiplyAdd(x2, x2, square2);
+                }
+                float squareTail = 0;
+                for (; j < dimension; j++)
+                    squareTail += row[j] * row[j];
+                square += square2;
+                largest = TLanes.Max(largest, square);
+                total += square;
+                largestTail = Math.Max(largestTail, squareTail);
+                totalTail += squareTail;
+            }
+            return float.IsFinite(total.Sum() + totalTail) ? (double)largest.Sum() + largestTail : double.NaN;
+        }
+    }
+}
