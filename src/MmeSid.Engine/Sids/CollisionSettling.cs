@@ -61,15 +61,15 @@ public static class CollisionSettling
     public static SettlingResult Settle(SidTable codes, Quantizer quantizer, EmbeddingTable? rows, SettlingOptions options, SidTable? taken = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(codes);
-        if (rows is not null && (rows.Count != codes.Count || rows.Dimension != quantizer.Dimension))
-            throw new ArgumentException($"{rows.Name} has {rows.Count} rows of dimension {rows.Dimension}, expected {codes.Count} of {quantizer.Dimension}", nameof(rows));
-        return Settle(codes, quantizer, rows is null ? null : (row, values) => rows.Read(row, 1, values), options, taken, cancellation);
-    }
-
-    internal static SettlingResult Settle(SidTable codes, Quantizer quantizer, RowReader? read, SettlingOptions options, SidTable? taken, CancellationToken cancellation)
-    {
         ArgumentNullException.ThrowIfNull(quantizer);
         ArgumentNullException.ThrowIfNull(options);
+        if (rows is not null && (rows.Count != codes.Count || rows.Dimension != quantizer.Dimension))
+            throw new ArgumentException($"{rows.Name} has {rows.Count} rows of dimension {rows.Dimension}, expected {codes.Count} of {quantizer.Dimension}", nameof(rows));
+        return SettleRows(codes, quantizer, rows is null ? null : (row, values) => rows.Read(row, 1, values), options, taken, cancellation);
+    }
+
+    internal static SettlingResult SettleRows(SidTable codes, Quantizer quantizer, RowReader? read, SettlingOptions options, SidTable? taken, CancellationToken cancellation)
+    {
         CheckCodes(codes, quantizer);
         int settledLevels = codes.Levels + (options.Policy == CollisionPolicy.ExtraDigit ? 1 : 0);
         if (taken is not null && taken.Levels != settledLevels)
