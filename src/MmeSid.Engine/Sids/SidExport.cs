@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using System.Text.Encodings.Web;
 using CsvHelper;
@@ -43,7 +42,7 @@ public static class SidExport
         output.Commit();
     }
 
-    /// <summary>CSV with a head: <c>item,code_0,code_1,…</c>.</summary>
+    /// <summary>CSV with a head: <c>item,code_1,…,code_L</c>.</summary>
     /// <exception cref="IOException">The path exists without <paramref name="force"/>, or cannot be written.</exception>
     /// <exception cref="ArgumentException">Items and SIDs differ in number.</exception>
     public static void WriteCsv(ItemIds items, SidTable sids, string path, bool force)
@@ -54,7 +53,7 @@ public static class SidExport
         {
             csv.WriteField("item");
             for (int level = 0; level < sids.Levels; level++)
-                csv.WriteField(ColumnName(level));
+                csv.WriteField($"code_{level + 1}");
             csv.EndRecord();
             for (long row = 0; row < sids.Count; row++)
             {
@@ -67,8 +66,14 @@ public static class SidExport
         output.Commit();
     }
 
-    /// <summary>Name of a level's column in tables: <c>code_0</c>.</summary>
-    internal static string ColumnName(int level) => string.Create(CultureInfo.InvariantCulture, $"code_{level}");
+    /// <summary>Parquet with the same columns, see <see cref="ParquetFile.WriteSids"/>.</summary>
+    /// <exception cref="IOException">The path exists without <paramref name="force"/>, or cannot be written.</exception>
+    /// <exception cref="Kernels.BackendUnavailableException">libduckdb is not there; nothing was written.</exception>
+    public static void WriteParquet(ItemIds items, SidTable sids, string path, bool force)
+    {
+        Check(items, sids);
+        ParquetFile.WriteSids(path, items, sids.Codes, sids.Levels, force);
+    }
 
     private static void Check(ItemIds items, SidTable sids)
     {

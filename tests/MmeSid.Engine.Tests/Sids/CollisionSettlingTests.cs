@@ -176,11 +176,11 @@ public sealed class CollisionSettlingTests
     [Fact]
     public void MillionItemsSettleInSeconds()
     {
-        // 1M items on 16 × 64 × 64 × 64 codes: a sixteenth of the SIDs, so that many collide and prefixes are uneven.
+        // Raw codes below 40 of 64: 2.6M raw SIDs, so that every sixth item collides.
         const int d = 8, count = 1_000_000;
-        Quantizer quantizer = SidCases.Quantizer(QuantizerKind.RqKMeans, d, [16, 64, 64, 64], 5);
+        Quantizer quantizer = SidCases.Quantizer(QuantizerKind.RqKMeans, d, [64, 64, 64, 64], 5);
         float[] rows = SidCases.Gaussians(count * d, 6);
-        SidTable raw = SidCases.Random(count, 4, 16, 7);
+        SidTable raw = SidCases.Random(count, 4, 40, 7);
         using EmbeddingTable table = SidCases.Table(rows, d);
         var watch = Stopwatch.StartNew();
         SettlingResult result = SidCases.Settle(raw, quantizer, table, s_optimal);

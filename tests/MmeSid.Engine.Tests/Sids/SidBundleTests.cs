@@ -271,7 +271,7 @@ public sealed class SidBundleTests : IDisposable
         SidExport.WriteJson(items, sids, PathOf("sids.json"), force: false);
         SidExport.WriteCsv(items, sids, PathOf("sids.csv"), force: false);
         Assert.Equal("{\n\"a,b\": [\"<a_1>\", \"<b_2>\"],\n\"c\\\"d\": [\"<a_3>\", \"<b_4>\"],\n\"=é\": [\"<a_65535>\", \"<b_0>\"]\n}\n", File.ReadAllText(PathOf("sids.json"), Encoding.UTF8));
-        Assert.Equal("item,code_0,code_1\n\"a,b\",1,2\n\"c\"\"d\",3,4\n=é,65535,0\n", File.ReadAllText(PathOf("sids.csv"), Encoding.UTF8));
+        Assert.Equal("item,code_1,code_2\n\"a,b\",1,2\n\"c\"\"d\",3,4\n=é,65535,0\n", File.ReadAllText(PathOf("sids.csv"), Encoding.UTF8));
         SidExport.WriteJson(ItemIds.Sequential(0), new SidTable(2, []), PathOf("none.json"), force: false);
         Assert.Equal("{\n}\n", File.ReadAllText(PathOf("none.json")));
     }
