@@ -55,8 +55,8 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
             var shares = new double[queries.Length];
             for (int q = 0; q < shares.Length; q++)
             {
-                for (int i = 0; i < neighbours; i++)
-                    shares[q] += codes[nearest[q * neighbours + i]] == codes[queries[q]] ? 1.0 / neighbours : 0;
+                int same = new ArraySegment<int>(nearest, q * neighbours, neighbours).Count(row => codes[row] == codes[queries[q]]);
+                shares[q] = (double)same / neighbours;
             }
             double m = pool.Length, mean = shares.Average();
             double variance = shares.Length < 2 ? 0 : shares.Sum(share => (share - mean) * (share - mean)) / (shares.Length - 1.0);

@@ -8,7 +8,7 @@ namespace MmeSid.Engine.Evaluation;
 /// <summary>Sizes and seed of the agreement measures.</summary>
 public sealed record AgreementOptions
 {
-    /// <summary>Reference clusters of the original space; null for the K of the first level, at most a quarter of the rows.</summary>
+    /// <summary>Reference clusters of the original space; null for the number of codes that the first level uses, at most a quarter of the rows.</summary>
     public int? Clusters { get; init; }
 
     /// <summary>Most rows that enter mutual information; more are sampled uniformly.</summary>
@@ -76,14 +76,11 @@ public sealed record SpaceAgreement(IReadOnlyList<LevelAgreement> Levels, int Cl
     private static (ushort[] Labels, int Clusters) Cluster(EmbeddingTable rows, long[] sample, AgreementOptions options, SidTable codes, IBackend backend, CancellationToken cancellation)
     {
         using var matrix = new RowMatrix(sample.Length, rows.Dimension);
-        var distinct = new HashSet<string>();
         for (int i = 0; i < sample.Length; i++)
             rows.Read(sample[i], 1, matrix.Rows(i, 1));
         int wanted = options.Clusters ?? Math.Min(codes.Level(0).Distinct().Count(), sample.Length / 4);
-        // Fewer different rows than clusters: every different row is a cluster of its own, which k-means would refuse.
-        for (int i = 0; i < sample.Length && distinct.Count <= wanted; i++)
-            distinct.Add(Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(System.Runtime.InteropServices.MemoryMarshal.AsBytes(matrix.Rows(i, 1)))));
-        int clusters = Math.Min(wanted, distinct.Count);
+        // k-means refuses more clusters than there are different rows.
+        int clusters = new RowColumns(matrix).CountDistinct(wanted);
         if (clusters < 2)
             return (new ushort[sample.Length], 1);
         KMeansResult result = KMeans.Train(matrix, new KMeansOptions { Codes = clusters, Seed = options.Seed }, backend, cancellation: cancellation);

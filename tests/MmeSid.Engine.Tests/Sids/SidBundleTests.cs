@@ -235,7 +235,7 @@ public sealed class SidBundleTests : IDisposable
                 {
                     Assert.True(updated.TryFindSid(item, out ReadOnlySpan<ushort> before) && removed.TryFindSid(item, out ReadOnlySpan<ushort> after) && before.SequenceEqual(after));
                 }
-            }).QuickCheckThrowOnFailure();
+            }).Check(Config.QuickThrowOnFailure.WithMaxTest(20));
 
         void AssertSettled(SidBundle bundle)
         {
