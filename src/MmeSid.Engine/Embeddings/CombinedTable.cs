@@ -158,8 +158,7 @@ internal sealed class CombinedTable : EmbeddingTable
             }
         }
         double weight = part.Description.Weight;
-        for (int i = 0; i < source.Length; i++)
-            destination[i] = (float)(weight * source[i] / norm);
+        Scale(source, weight, norm, destination);
         int bad = Finiteness.IndexOfNonFinite(destination);
         if (bad >= 0)
             throw Finiteness.Refusal($"{PartPlace(part, row)} times its weight {weight}", bad, weight * source[bad] / norm);
@@ -192,6 +191,20 @@ internal sealed class CombinedTable : EmbeddingTable
         for (int lane = 0; i < values.Length; i++, lane++)
             sums[lane] += (double)values[i] * values[i];
         return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    }
+
+    /// <summary>x_i = fl32(w·v_i / ‖v‖): product and quotient in float64, sixteen at a time, each value as if alone.</summary>
+    private static void Scale(ReadOnlySpan<float> source, double weight, double norm, Span<float> destination)
+    {
+        Vector512<double> weights = Vector512.Create(weight), norms = Vector512.Create(norm);
+        int i = 0;
+        for (; i <= source.Length - 16; i += 16)
+        {
+            (Vector512<double> low, Vector512<double> high) = Vector512.Widen(Vector512.Create(source.Slice(i, 16)));
+            Vector512.Narrow(weights * low / norms, weights * high / norms).CopyTo(destination[i..]);
+        }
+        for (; i < source.Length; i++)
+            destination[i] = (float)(weight * source[i] / norm);
     }
 
     private static ItemIds JoinItems(IReadOnlyList<EmbeddingTable> tables, MissingItems missing)

@@ -91,6 +91,8 @@ public static class TextEmbedder
     private static (string Term, int Count)[][] CountTerms(IReadOnlyList<string> texts, ParallelOptions parallel)
     {
         var counted = new (string, int)[texts.Count][];
+        // One string per distinct term, whoever meets it first.
+        var distinct = new ConcurrentDictionary<string, string>(StringComparer.Ordinal);
         Parallel.ForEach(Partitioner.Create(0, Math.Max(1, texts.Count), kTextsPerBlock), parallel, range =>
         {
             var counts = new Dictionary<string, int>(StringComparer.Ordinal);
@@ -99,7 +101,7 @@ public static class TextEmbedder
                 counts.Clear();
                 foreach (string term in Terms(texts[i]))
                     counts[term] = counts.GetValueOrDefault(term) + 1;
-                counted[i] = [.. counts.Select(pair => (pair.Key, pair.Value))];
+                counted[i] = [.. counts.Select(pair => (distinct.GetOrAdd(pair.Key, pair.Key), pair.Value))];
             }
         });
         return counted;

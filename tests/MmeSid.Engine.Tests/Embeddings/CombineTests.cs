@@ -94,6 +94,19 @@ public class CombineTests
     }
 
     [Fact]
+    public void Weighted_rows_are_each_value_rounded_once_at_every_length()
+    {
+        var random = new RandomSource(3);
+        for (int dimension = 1; dimension <= 50; dimension++)
+        {
+            float[] row = [.. Enumerable.Range(0, dimension).Select(_ => (float)random.NextGaussian())];
+            double weight = 1 / 3.0;
+            using EmbeddingTable table = EmbeddingTable.Combine([Table("x", ["a"], dimension, row)], new Preprocessing([new TablePart(dimension, false, weight)]));
+            Assert.Equal(row.Select(value => (float)(weight * value)), Read(table));
+        }
+    }
+
+    [Fact]
     public void Blocks_change_nothing()
     {
         var random = new RandomSource(1);

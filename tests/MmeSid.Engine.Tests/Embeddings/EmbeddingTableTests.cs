@@ -118,6 +118,8 @@ public sealed class EmbeddingTableTests : IDisposable
                     Assert.Equal(Enumerable.Range(first * 2 + 1, rows * 2).Select(value => (float)value), block);
                 }
             }
+            // The second file is empty: row 2 is the third file's first.
+            Assert.Equal($"{_folder["part-2.npy"]}: row 0", table.Place(2));
             Assert.Equal($"{_folder["part-3.npy"]}: row 1", table.Place(4));
             Assert.Equal(["1", "2", "3", "4", "5"], table.Items);
         }
