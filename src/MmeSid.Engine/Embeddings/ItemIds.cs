@@ -105,17 +105,6 @@ public sealed class ItemIds : IReadOnlyCollection<string>
         return found;
     }
 
-    /// <summary>Ids of consecutive rows.</summary>
-    public ItemIds Slice(long start, long count)
-    {
-        ArgumentOutOfRangeException.ThrowIfNegative(start);
-        ArgumentOutOfRangeException.ThrowIfNegative(count);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(start + count, Count);
-        if (start == 0 && count == Count)
-            return this;
-        return _names is null ? new ItemIds(null, count, _first + start) : new ItemIds(_names.AsSpan((int)start, (int)count).ToArray(), count, 0);
-    }
-
     /// <summary>Whether both name the same items in the same order.</summary>
     public bool SameAs(ItemIds other)
     {

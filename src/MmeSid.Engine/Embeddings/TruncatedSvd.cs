@@ -14,7 +14,7 @@ internal static class TruncatedSvd
     /// <summary>Extra dimensions of the subspace, at least.</summary>
     private const int kOversampling = 16;
 
-    private const int kPowerIterations = 4;
+    private const int kPowerIterations = 3;
 
     /// <summary>A column whose part outside the columns before it is smaller than this (squared, relative) is linearly dependent on them.</summary>
     private const double kDependent = 1e-12;

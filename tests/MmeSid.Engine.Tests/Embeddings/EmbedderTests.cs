@@ -159,7 +159,7 @@ public sealed class EmbedderTests : IDisposable
     {
         TextItems items = TextItems.ReadFile(SharedData.Require("amazon-beauty/items.tsv"), textColumns: ["title", "attributes"]);
         TextItems attributes = TextItems.ReadFile(SharedData.Require("amazon-beauty/items.tsv"), textColumns: ["attributes"]);
-        EmbeddingResult result = TextEmbedder.Embed(items, new TextOptions { Dimension = 64 }, TestContext.Current.CancellationToken);
+        EmbeddingResult result = TextEmbedder.Embed(items, new TextOptions { Dimension = 32 }, TestContext.Current.CancellationToken);
         using RowMatrix rows = result.Rows;
         Assert.Equal(12_101, rows.Count);
         Assert.True(result.Items.IsSequential);
