@@ -7,7 +7,7 @@ public enum KMeansInitialization
 {
     /// <summary>
     /// k-means++: the first centroid is a random row, each further one is a row drawn with probability proportional to its squared distance
-    /// to the nearest centroid so far. Exact over all rows while n ≤ max(4·K, 2²⁵/K); above that over a uniform sample of as many rows.
+    /// to the nearest centroid so far. Exact over all rows while n ≤ max(8·K, 2³²/(K·d)); above that over a uniform sample of as many rows, so that the start costs less than an iteration.
     /// </summary>
     KMeansPlusPlus,
 

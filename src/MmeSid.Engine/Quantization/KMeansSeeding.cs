@@ -3,12 +3,12 @@ using MmeSid.Kernels;
 namespace MmeSid.Engine.Quantization;
 
 /// <summary>First centroids of k-means, and new places for codes that died.</summary>
-internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation, long exactProducts = KMeansSeeding.kExactProducts)
+internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation, long exactValues = KMeansSeeding.kExactValues)
 {
-    /// <summary>Most rows × codes that are searched over all rows instead of a sample.</summary>
-    public const long kExactProducts = 1L << 25;
+    /// <summary>Most n·K·d that k-means++ visits over all rows instead of a sample: a few tenths of a second.</summary>
+    public const long kExactValues = 1L << 32;
 
-    private const int kSampleRowsPerCode = 4;
+    private const int kSampleRowsPerCode = 8;
     private const long kValuesWorthThreads = 1L << 17;
 
     /// <summary>K centroids, [K, width]. Rows with fewer distinct values than K leave copies of code 0, which a tie never chooses.</summary>
@@ -67,7 +67,7 @@ internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationTo
     private float[] PlusPlus(int codes, RandomSource random)
     {
         int width = rows.Width;
-        long sampleRows = Math.Min(rows.Count, Math.Max((long)kSampleRowsPerCode * codes, exactProducts / codes));
+        long sampleRows = Math.Min(rows.Count, Math.Max((long)kSampleRowsPerCode * codes, exactValues / ((long)codes * width)));
         using var sampleMatrix = sampleRows == rows.Count ? null : new RowMatrix(sampleRows, width);
         RowColumns sample = rows;
         if (sampleMatrix is not null)

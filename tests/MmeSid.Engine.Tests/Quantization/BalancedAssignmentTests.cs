@@ -34,6 +34,54 @@ public sealed class BalancedAssignmentTests
             return found == best;
         }).QuickCheckThrowOnFailure();
 
+    // A flow is optimal exactly when no cycle of moves, free room included, lowers its cost: Bellman–Ford finds one if there is one.
+    [Fact]
+    public void NoCycleOfMovesIsLeft() => Prop.ForAll(
+        (from rows in Gen.Choose(20, 60)
+         from codes in Gen.Choose(2, 9)
+         from costs in Gen.ArrayOf(Gen.Choose(0, 1000), rows * codes)
+         from crowd in Gen.Choose(0, 800)
+         from minimum in Gen.Choose(0, rows / codes)
+         from slack in Gen.Choose(0, 2)
+         select (codes, costs, crowd, new ClusterSizes(minimum, (rows + codes - 1) / codes + slack))).ToArbitrary(),
+        sample =>
+        {
+            (int codeCount, int[] integers, int crowd, ClusterSizes sizes) = sample;
+            // Codes 0 and 1 are made attractive, so that most rows must move.
+            double[] costs = integers.Select((value, i) => (double)(i % codeCount < 2 ? value : value + crowd)).ToArray();
+            var codes = new ushort[costs.Length / codeCount];
+            BalancedAssignment.Assign(costs, codeCount, sizes, codes, TestContext.Current.CancellationToken);
+            var counts = new long[codeCount];
+            foreach (ushort code in codes)
+                counts[code]++;
+            var arcs = new double[codeCount + 1, codeCount + 1];
+            for (int a = 0; a <= codeCount; a++)
+            {
+                for (int b = 0; b <= codeCount; b++)
+                    arcs[a, b] = a == codeCount && b < codeCount && counts[b] > sizes.Minimum || b == codeCount && a < codeCount && counts[a] < sizes.Maximum ? 0 : 1e18;
+            }
+            for (int row = 0; row < codes.Length; row++)
+            {
+                for (int b = 0; b < codeCount; b++)
+                    arcs[codes[row], b] = Math.Min(arcs[codes[row], b], costs[row * codeCount + b] - costs[row * codeCount + codes[row]]);
+            }
+            var distances = new double[codeCount + 1];
+            bool changed = false;
+            for (int round = 0; round <= codeCount + 1; round++)
+            {
+                changed = false;
+                for (int a = 0; a <= codeCount; a++)
+                {
+                    for (int b = 0; b <= codeCount; b++)
+                    {
+                        if (distances[a] + arcs[a, b] < distances[b])
+                            (distances[b], changed) = (distances[a] + arcs[a, b], true);
+                    }
+                }
+            }
+            return !changed && counts.All(count => count >= sizes.Minimum && count <= sizes.Maximum);
+        }).QuickCheckThrowOnFailure();
+
     [Fact]
     public void TrainingKeepsTheSizesAndLowersTheObjective()
     {
