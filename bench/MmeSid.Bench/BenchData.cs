@@ -33,8 +33,11 @@ internal static class BenchData
         return rows;
     }
 
+    private const string BeautyText = "Beauty text (LSA)";
+
     private static readonly (string Name, string File, int SkipRows)[] s_tables =
     [
+        (BeautyText, "amazon-beauty/items.tsv", 0),
         ("Beauty collaborative (SASRec)", "amazon-beauty/collaborative_sasrec64.npy", 1),
         ("lastfm-2k text (MiniLM)", "lastfm-2k/text_minilm.npy", 0),
         ("lastfm-2k audio (Whisper)", "lastfm-2k/audio_whisper.npy", 0),
@@ -53,6 +56,8 @@ internal static class BenchData
         if (context.DataFolder is null || !File.Exists(Path.Combine(context.DataFolder, file)))
             return null;
         string path = Path.Combine(context.DataFolder, file);
+        if (name == BeautyText)
+            return TextEmbedder.Embed(TextItems.ReadFile(path, textColumns: ["title", "attributes"])).Rows;
         if (path.EndsWith(".gz", StringComparison.Ordinal))
         {
             string unpacked = context.TemporaryFile(Path.GetFileNameWithoutExtension(path));

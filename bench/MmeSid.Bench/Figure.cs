@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Bench;
 

@@ -6,6 +6,7 @@ using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Synthesis;
 using MmeSid.Kernels;
 using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Cli.Commands;
 
@@ -41,13 +42,12 @@ internal static class BenchCommand
                 step.Advance(made.Count);
                 return made;
             });
-            double flops = run.Progress.Step("measure the float32 ceiling", () => MachineCeilings.FlopsPerSecond(run.Threads));
-            double bytes = run.Progress.Step("measure the memory ceiling", () => MachineCeilings.BytesPerSecond(run.Threads));
+            Ceiling ceiling = run.Progress.Step("measure the ceilings", () => Ceiling.Measure(run.Threads, rounds: 5, memoryBytes: 256L << 20));
             run.Results.Value("device", $"{backend.Name}: {backend.Device}");
-            run.Results.Value("fma_ceiling_gflops", flops / 1e9, $"{flops / 1e9:N0} GFLOP/s float32");
-            run.Results.Value("memory_ceiling_gb_per_second", bytes / 1e9, $"{bytes / 1e9:0.0} GB/s");
+            run.Results.Value("fma_ceiling_gflops", ceiling.Fp32, $"{ceiling.Fp32:N0} GFLOP/s float32");
+            run.Results.Value("memory_ceiling_gb_per_second", ceiling.Memory, $"{ceiling.Memory:0.0} GB/s");
             run.Results.Table("encode", ["quantizer", "items", "dimension", "codes", "levels", "milliseconds", "rows_per_second", "gflops", "of_ceiling", "rechecked"],
-                [.. ((QuantizerKind[])[QuantizerKind.RqKMeans, QuantizerKind.Psrq]).Select(kind => Measure(run, backend, rows, kind, run.Need(levels), run.Need(codes), run.Need(repeats), flops))]);
+                [.. ((QuantizerKind[])[QuantizerKind.RqKMeans, QuantizerKind.Psrq]).Select(kind => Measure(run, backend, rows, kind, run.Need(levels), run.Need(codes), run.Need(repeats), ceiling.Fp32))]);
         }));
         return command;
     }
@@ -82,11 +82,11 @@ internal static class BenchCommand
         });
         Array.Sort(times);
         double median = times[repeats / 2];
-        double flops = 2.0 * n * rows.Dimension * codes * levels / median;
+        double rate = 2.0 * n * rows.Dimension * codes * levels / median / 1e9;
         return
         [
             name, (long)n, (long)rows.Dimension, (long)codes, (long)levels, Math.Round(median * 1e3, 2), Math.Round(n / median),
-            Math.Round(flops / 1e9, 1), ResultSheet.Cell.Share(flops / ceiling), ResultSheet.Cell.Share(report.RecheckedShare),
+            Math.Round(rate, 1), ResultSheet.Cell.Share(rate / ceiling), ResultSheet.Cell.Share(report.RecheckedShare),
         ];
     }
 

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace MmeSid.Bench;
+namespace MmeSid.Kernels.Simd;
 
 /// <summary>
 /// Loops that do one kind of operation as fast as the core can, from registers (or, for memory, from RAM). Each loop is a method of its
