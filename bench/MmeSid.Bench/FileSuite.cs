@@ -41,7 +41,7 @@ internal static class FileSuite
         yield return kernel with
         {
             Operation = "mmesid assign, file to file",
-            Time = time with { AllocatedBytes = 0 },
+            Time = time with { AllocatedBytes = null },
             Preparation = null,
             Rechecked = null,
             Check = "same codes as the kernel",

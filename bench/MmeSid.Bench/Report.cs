@@ -115,7 +115,7 @@ internal static class Report
         new("% of ceiling", true, figure => figure.CeilingShare is { } share ? Number(100 * share, "F0") + " %" : ""),
         new("re-checked", true, figure => figure.Rechecked is { } share ? Number(100 * share, "0.###") + " %" : ""),
         new("prepared", true, figure => figure.Preparation is { } seconds ? Seconds(seconds) : ""),
-        new("allocated", true, figure => figure.Backend is "simd" or "scalar" ? Bytes(figure.Time.AllocatedBytes) : ""),
+        new("allocated", true, figure => figure.Time.AllocatedBytes is { } bytes ? Bytes(bytes) : ""),
         new("checked", false, figure => figure.Check),
         new("note", false, figure => figure.Note),
     ];

@@ -6,8 +6,8 @@ namespace MmeSid.Bench;
 /// <param name="Median">Seconds.</param>
 /// <param name="Spread">Half the distance between the lower and the upper quartile, seconds.</param>
 /// <param name="Runs">How often it ran, warm-up excluded.</param>
-/// <param name="AllocatedBytes">Least that one run allocated on the garbage-collected heap, all threads.</param>
-internal sealed record Timing(double Median, double Spread, int Runs, long AllocatedBytes)
+/// <param name="AllocatedBytes">Least that one run allocated on the garbage-collected heap, all threads; null where that was not measured.</param>
+internal sealed record Timing(double Median, double Spread, int Runs, long? AllocatedBytes)
 {
     private const double kSecondsInAll = 3;
     private const double kSlowRun = 30;
@@ -31,7 +31,7 @@ internal sealed record Timing(double Median, double Spread, int Runs, long Alloc
     }
 
     /// <summary>Summary of times taken elsewhere.</summary>
-    public static Timing Of(IReadOnlyList<double> seconds, long allocatedBytes = 0)
+    public static Timing Of(IReadOnlyList<double> seconds, long? allocatedBytes = null)
     {
         double[] sorted = [.. seconds.Order()];
         return new(Quantile(sorted, 0.5), (Quantile(sorted, 0.75) - Quantile(sorted, 0.25)) / 2, sorted.Length, allocatedBytes);
