@@ -9,10 +9,17 @@ var root = new RootCommand("""
 {
     DevicesCommand.Create(),
     SynthCommand.Create(),
+    EmbedCommand.Create(),
     TrainCommand.Create(),
     AssignCommand.Create(),
+    AppendCommand.Create(),
+    UpdateCommand.Create(),
+    RemoveCommand.Create(),
     LookupCommand.Create(),
+    InspectCommand.Create(),
+    ExportCommand.Create(),
     BenchCommand.Create(),
+    DemoCommand.Create(),
 };
 GlobalOptions.AddTo(root);
 

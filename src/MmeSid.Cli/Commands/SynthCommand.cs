@@ -33,7 +33,9 @@ internal static class SynthCommand
             if (run.Get(modalities))
             {
                 using OutputFolder folder = OutputFolder.Create(path, run.Force, SyntheticFolder.Sequences);
-                SyntheticFolder.Write(run, folder.Path, run.Need(items), run.Get(users) ?? 2 * run.Need(items), run.Get(dimension), run.Seed);
+                SyntheticHierarchy hierarchy = SyntheticFolder.Hierarchy(run.Need(items), run.Seed);
+                SyntheticFolder.WriteStore(run, folder.Path, hierarchy, run.Need(items), run.Get(users) ?? 2 * run.Need(items), run.Seed);
+                SyntheticFolder.WriteTables(run, folder.Path, hierarchy, run.Need(items), run.Get(dimension), run.Seed);
                 folder.Commit();
             }
             else

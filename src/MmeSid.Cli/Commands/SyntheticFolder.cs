@@ -19,14 +19,18 @@ internal static class SyntheticFolder
     /// <summary>Each modality: file, dimension, and the share of items that it shows in their true leaf.</summary>
     private static readonly (string File, int Dimension, double Agreement)[] s_tables = [(Collaborative, 64, 0.9), (Text, 384, 0.85), (Image, 512, 0.7)];
 
-    /// <summary>Writes every file.</summary>
-    /// <exception cref="ArgumentException">No items, or a negative number of users.</exception>
-    public static void Write(CommandRun run, string folder, long items, long users, int? dimension, ulong seed)
+    /// <summary>The clusters of a shop of that size: 16 × 16 × 16, fewer where leaves would hold less than four items on average.</summary>
+    public static SyntheticHierarchy Hierarchy(long items, ulong seed)
     {
-        if (users < 0)
-            throw new ArgumentException($"--users is {users}, expected at least 0");
-        var hierarchy = new SyntheticHierarchy(Branching(items), seed: seed);
-        var store = new SyntheticStore(hierarchy, items, seed);
+        int children = 16;
+        while (children > 2 && 4L * children * children * children > items)
+            children--;
+        return new SyntheticHierarchy([children, children, children], seed: seed);
+    }
+
+    /// <summary>Writes the table of every modality.</summary>
+    public static void WriteTables(CommandRun run, string folder, SyntheticHierarchy hierarchy, long items, int? dimension, ulong seed)
+    {
         for (int t = 0; t < s_tables.Length; t++)
         {
             (string name, int standard, double agreement) = s_tables[t];
@@ -41,6 +45,15 @@ internal static class SyntheticFolder
             using FileStream stream = File.Create(Path.Combine(folder, name));
             SynthCommand.WriteTable(run, $"synth {name}", catalogue, stream);
         }
+    }
+
+    /// <summary>Writes texts, sequences and true leaves.</summary>
+    /// <exception cref="ArgumentException">No items, or a negative number of users.</exception>
+    public static SyntheticStore WriteStore(CommandRun run, string folder, SyntheticHierarchy hierarchy, long items, long users, ulong seed)
+    {
+        if (users < 0)
+            throw new ArgumentException($"--users is {users}, expected at least 0");
+        var store = new SyntheticStore(hierarchy, items, seed);
         using (FileStream stream = File.Create(Path.Combine(folder, Leaves)))
         {
             var leaves = new NpyWriter<int>(stream, items, 1);
@@ -73,14 +86,6 @@ internal static class SyntheticFolder
                 step.Advance(1);
             }
         });
-    }
-
-    /// <summary>16 × 16 × 16 clusters, fewer where leaves would hold less than four items on average.</summary>
-    private static int[] Branching(long items)
-    {
-        int children = 16;
-        while (children > 2 && 4L * children * children * children > items)
-            children--;
-        return [children, children, children];
+        return store;
     }
 }

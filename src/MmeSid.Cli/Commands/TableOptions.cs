@@ -64,16 +64,20 @@ internal static class TableOptions
     };
 
     /// <summary>Adds the options by which tables are opened.</summary>
-    public static void AddReading(Command command)
+    /// <param name="command">Where.</param>
+    /// <param name="embeddings">An optional form of <see cref="Embeddings"/> that the command has already; null adds the required one.</param>
+    public static void AddReading(Command command, Option<string[]>? embeddings = null)
     {
-        foreach (Option option in (Option[])[Embeddings, Items, SkipRows, IdColumn, VectorColumn, Tensor, Missing])
+        if (embeddings is null)
+            command.Options.Add(Embeddings);
+        foreach (Option option in (Option[])[Items, SkipRows, IdColumn, VectorColumn, Tensor, Missing])
             command.Options.Add(option);
     }
 
     /// <summary>Opens every table; on failure none stays open.</summary>
-    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run)
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, Option<string[]>? embeddings = null)
     {
-        string[] paths = run.Need(Embeddings);
+        string[] paths = run.Need(embeddings ?? Embeddings);
         var tables = new List<EmbeddingTable>();
         try
         {

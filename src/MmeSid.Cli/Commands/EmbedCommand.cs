@@ -1,0 +1,101 @@
+using System.CommandLine;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary><c>mmesid embed text|interactions</c>: tables from words and from behaviour, without a model.</summary>
+internal static class EmbedCommand
+{
+    private static readonly Option<string> s_empty = new Option<string>("--empty")
+    {
+        Description = "Items about which nothing is known: zero gives a row of zeros (which cannot be normalised), drop leaves the item out, refuse stops.",
+        DefaultValueFactory = _ => "zero",
+    }.AcceptOnlyFromAmong("zero", "drop", "refuse");
+
+    public static Command Create() => new("embed", "Make embeddings from texts or from user sequences.")
+    {
+        CreateText(),
+        CreateInteractions(),
+    };
+
+    private static Command CreateText()
+    {
+        Option<string> input = Input("Items with texts: .csv or .tsv, the first line names the columns.");
+        var columns = new Option<string?>("--columns") { Description = "Columns whose texts are joined, such as title,attributes. [default: all but the id]", HelpName = "names" };
+        var dimension = new Option<int>("--dimension", "-d") { Description = "Values per row.", DefaultValueFactory = _ => new TextOptions().Dimension, HelpName = "count" };
+        var texts = new Option<int>("--min-texts") { Description = "Terms in fewer texts are left out.", DefaultValueFactory = _ => new TextOptions().MinimumTexts, HelpName = "count" };
+        var terms = new Option<int>("--max-terms") { Description = "At most this many terms, the most frequent; 0 keeps all.", DefaultValueFactory = _ => new TextOptions().MaximumTerms, HelpName = "count" };
+        Option<string> output = Output();
+        var command = new Command("text", "Latent semantic analysis: TF-IDF of the words, then a truncated singular value decomposition.")
+        {
+            input, columns, TableOptions.IdColumn, dimension, texts, terms, s_empty, output, OutputOptions.Force,
+        };
+        command.SetAction(parsed => CommandRun.Execute(parsed, run => Write(run, run.Need(output), () =>
+        {
+            TextItems items = run.Progress.Step("read", () => TextItems.ReadFile(run.Need(input), run.Get(TableOptions.IdColumn), run.Get(columns)?.Split(',')));
+            return run.Progress.Step("embed text", () => TextEmbedder.Embed(items, new TextOptions
+            {
+                Dimension = run.Need(dimension),
+                MinimumTexts = run.Need(texts),
+                MaximumTerms = run.Need(terms),
+                Empty = EmptyOf(run),
+                Seed = run.Seed,
+                Threads = GlobalOptions.ThreadCount(parsed),
+            }, run.Cancellation));
+        })));
+        return command;
+    }
+
+    private static Command CreateInteractions()
+    {
+        Option<string> input = Input("User sequences: lines 'user item item …', oldest event first, items numbered from 1; .gz is unpacked.");
+        var dimension = new Option<int>("--dimension", "-d") { Description = "Values per row.", DefaultValueFactory = _ => new InteractionOptions().Dimension, HelpName = "count" };
+        var holdout = new Option<int>("--holdout")
+        {
+            Description = "Last events of each user that are not looked at: 2 keeps test and validation out, 0 uses everything.",
+            DefaultValueFactory = _ => new InteractionOptions().Holdout,
+            HelpName = "events",
+        };
+        var window = new Option<int>("--window") { Description = "Events at most this far apart occur together; 0 takes the whole sequence.", DefaultValueFactory = _ => new InteractionOptions().Window, HelpName = "events" };
+        Option<string> output = Output();
+        var command = new Command("interactions", "Collaborative embeddings: which items occur together (positive pointwise mutual information), then a truncated singular value decomposition.")
+        {
+            input, dimension, holdout, window, s_empty, output, OutputOptions.Force,
+        };
+        command.SetAction(parsed => CommandRun.Execute(parsed, run => Write(run, run.Need(output), () =>
+        {
+            InteractionSequences sequences = run.Progress.Step("read", () => InteractionSequences.ReadFile(run.Need(input)));
+            return run.Progress.Step("embed interactions", () => InteractionEmbedder.Embed(sequences, new InteractionOptions
+            {
+                Dimension = run.Need(dimension),
+                Holdout = run.Need(holdout),
+                Window = run.Need(window),
+                Empty = EmptyOf(run),
+                Seed = run.Seed,
+                Threads = GlobalOptions.ThreadCount(parsed),
+            }, run.Cancellation));
+        })));
+        return command;
+    }
+
+    private static Option<string> Input(string description) => new("--input", "-i") { Description = description, HelpName = "file", Required = true };
+
+    private static Option<string> Output() => OutputOptions.Out("The table, .npy, float32; the item ids go beside it, into the same name with .items.txt (for --items).");
+
+    private static EmptyItems EmptyOf(CommandRun run) => Enum.Parse<EmptyItems>(run.Need(s_empty), ignoreCase: true);
+
+    private static void Write(CommandRun run, string path, Func<EmbeddingResult> embed)
+    {
+        EmbeddingResult result = EmbeddingFiles.Write(run, path, embed);
+        run.Results.Value("out", path);
+        run.Results.Value("items_out", EmbeddingFiles.ItemsPath(path));
+        run.Results.Value("items", result.Items.Count);
+        run.Results.Value("dimension", result.SingularValues.Count);
+        run.Results.Value("features", result.Features);
+        run.Results.Value("entries", result.Entries);
+        run.Results.Value("empty_items", result.EmptyCount, $"{result.EmptyCount:N0} ({run.Need(s_empty)})");
+        run.Results.Value("largest_singular_value", result.SingularValues[0]);
+        run.Results.Value("smallest_singular_value", result.SingularValues[^1]);
+    }
+}

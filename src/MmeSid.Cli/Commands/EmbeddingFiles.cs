@@ -1,0 +1,32 @@
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+using MmeSid.Kernels;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary>A table of an embedder as files: <c>name.npy</c> and, beside it, <c>name.items.txt</c>.</summary>
+internal static class EmbeddingFiles
+{
+    /// <summary>Where the item ids of a table go.</summary>
+    public static string ItemsPath(string table) => Path.ChangeExtension(table, ".items.txt");
+
+    /// <summary>Opens both files before the work, so that a bad path is found first, and writes them after it.</summary>
+    public static EmbeddingResult Write(CommandRun run, string path, Func<EmbeddingResult> embed)
+    {
+        using OutputFile table = OutputFile.Create(path, run.Force);
+        using OutputFile items = OutputFile.Create(ItemsPath(path), run.Force);
+        EmbeddingResult result = embed();
+        using RowMatrix rows = result.Rows;
+        var writer = new NpyWriter<float>(table.Stream, rows.Count, rows.Dimension);
+        int block = Math.Max(1, (1 << 24) / rows.Dimension);
+        for (long first = 0; first < rows.Count; first += block)
+            writer.Write(rows.Rows(first, (int)Math.Min(block, rows.Count - first)));
+        writer.Complete();
+        result.Items.Write(items.Stream);
+        run.Cancellation.ThrowIfCancellationRequested();
+        items.Commit();
+        table.Commit();
+        return result;
+    }
+}

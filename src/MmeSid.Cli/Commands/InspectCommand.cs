@@ -1,0 +1,90 @@
+using System.CommandLine;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Evaluation;
+using MmeSid.Engine.Quantization;
+using MmeSid.Engine.Sids;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary><c>mmesid inspect</c>: health numbers of bundles and of SIDs that others published.</summary>
+internal static class InspectCommand
+{
+    public static Command Create()
+    {
+        var paths = new Argument<string[]>("path")
+        {
+            Description = "Bundles, folders of bundles, or .npy files of SIDs (whole numbers, [n, L]); each becomes a line.",
+            Arity = ArgumentArity.ZeroOrMore,
+        };
+        var bundles = new Option<string[]>("--bundle", "-b") { Description = "The same as a path.", HelpName = "folder" };
+        var embeddings = new Option<string[]>(TableOptions.Embeddings.Name, "-e")
+        {
+            Description = "The tables that the bundle was made of: adds error, spectrum, and per level the agreement with the original space.",
+            HelpName = "file",
+        };
+        var sequences = new Option<string?>("--sequences")
+        {
+            Description = "With --embeddings: user sequences, lines 'user item item …'. Adds Kendall's tau of the distances from each user's last item to the items before.",
+            HelpName = "file",
+        };
+        var clusters = new Option<int?>("--clusters") { Description = "Reference clusters of the original space. [default: codes of the first level]", HelpName = "count" };
+        var neighbours = new Option<int>("--neighbours") { Description = "Neighbours of the purity.", DefaultValueFactory = _ => new AgreementOptions().Neighbours, HelpName = "count" };
+        var command = new Command("inspect", "Show the health of SIDs: collisions, codes used per level (perplexity, entropy, Gini), and with --embeddings what they keep of the original space.")
+        {
+            paths, bundles, embeddings, sequences, clusters, neighbours,
+        };
+        TableOptions.AddReading(command, embeddings);
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            string[] all = [.. parsed.GetValue(paths) ?? [], .. run.Get(bundles) ?? []];
+            if (all.Length == 0)
+                throw new ArgumentException("nothing to inspect, expected a bundle or a .npy file of SIDs");
+            if (run.Get(sequences) is not null && run.Get(embeddings) is not { Length: > 0 })
+                throw new ArgumentException("--sequences needs --embeddings: distances are measured between rows");
+            var options = new AgreementOptions { Clusters = run.Get(clusters), Neighbours = run.Need(neighbours), Seed = run.Seed };
+            var sets = new List<(string Name, HealthReport Report)>();
+            foreach (string path in all)
+            {
+                if (!Directory.Exists(path))
+                {
+                    sets.Add((Path.GetFileName(path), HealthReport.Measure(SidTable.ReadNpy(path))));
+                    continue;
+                }
+                foreach ((string name, string folder) in SidBundle.List(path))
+                    sets.Add((name.Length > 0 ? name : Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), Measure(run, folder, embeddings, run.Get(sequences), options)));
+            }
+            Health.Compare(run.Results, sets);
+            if (sets.Count == 1)
+                Health.Rows(run.Results, sets[0].Report);
+            Health.Levels(run.Results, sets);
+            if (all.Length == 1 && SidBundle.IsBundle(all[0]))
+                ShowManifest(run.Results, SidBundle.Open(all[0]));
+        }));
+        return command;
+    }
+
+    private static HealthReport Measure(CommandRun run, string folder, Option<string[]> embeddings, string? sequences, AgreementOptions options)
+    {
+        SidBundle bundle = SidBundle.Open(folder);
+        if (run.Get(embeddings) is not { Length: > 0 })
+            return HealthReport.Measure(bundle, rows: null, users: null, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation);
+        using EmbeddingTable rows = Health.InOrderOf(bundle, TableOptions.Join(run, TableOptions.Open(run, embeddings), bundle.Preprocessing));
+        IReadOnlyList<UserHistory>? users = sequences is null ? null : Health.Histories(bundle, InteractionSequences.ReadFile(sequences));
+        return run.Progress.Step($"measure {Path.GetFileName(Path.TrimEndingDirectorySeparator(folder))}",
+            () => HealthReport.Measure(bundle, rows, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
+    }
+
+    private static void ShowManifest(ResultSheet results, SidBundle bundle)
+    {
+        BundleManifest manifest = bundle.Manifest;
+        results.Value("quantizer", QuantizerName.Of(manifest.Kind));
+        results.Value("dimension", manifest.Dimension);
+        results.Value("collisions", CollisionName.Of(manifest.Collisions));
+        results.Value("fingerprint", bundle.Fingerprint);
+        results.Table("inputs", ["name", "rows", "dimension", "normalize", "weight"], manifest.Inputs.Take(manifest.Preprocessing.Parts.Count).Zip(manifest.Preprocessing.Parts, (input, part) =>
+            (IReadOnlyList<ResultSheet.Cell>)[input.Name, input.Rows, (long)input.Dimension, part.Normalize ? "yes" : "no", part.Weight]));
+        results.Table("options", ["name", "value"], manifest.Options.OrderBy(option => option.Key, StringComparer.Ordinal).Select(option =>
+            (IReadOnlyList<ResultSheet.Cell>)[option.Key.Replace('_', ' '), option.Value]));
+    }
+}
