@@ -40,8 +40,8 @@ public sealed record MutualInformation(double Mutual, double Expected, double Fi
         if (first.Length == 0)
             throw new ArgumentException("there are no items to compare", nameof(first));
         var pairs = new uint[first.Length];
-        var a = new int[ushort.MaxValue + 1];
-        var b = new int[ushort.MaxValue + 1];
+        var a = new int[System.Numerics.Tensors.TensorPrimitives.Max(first) + 1];
+        var b = new int[System.Numerics.Tensors.TensorPrimitives.Max(second) + 1];
         for (int i = 0; i < pairs.Length; i++)
         {
             pairs[i] = ((uint)first[i] << 16) | second[i];

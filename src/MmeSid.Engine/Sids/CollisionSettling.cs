@@ -186,7 +186,9 @@ public static class CollisionSettling
         if (spilled.Count > 0)
         {
             spilled.Sort();
-            added += PlaceSpilled(spilled, codes, settled, codeCounts, new RowSearch(search, read), taken, cancellation);
+            using var placed = SidTrie.Build(WithoutRows(settled, levels, spilled, taken));
+            var placement = new SpillPlacement(new FreeSids(placed, codeCounts), codeCounts, () => new RowSearch(search, read));
+            added += placement.Place(spilled, codes, settled, parallel);
         }
         return new SettlingResult(new SidTable(levels, settled), new SettlingReport(codes.Count, colliding, moved + spilled.Count, spilled.Count, added, greedy));
     }
@@ -218,47 +220,6 @@ public static class CollisionSettling
                 groups.Add(new PrefixGroup(start, end, at, takenEnd));
         }
         return groups;
-    }
-
-    // Each spilled item, in item order: greedy encoding over prefixes that still have a free SID.
-    private static double PlaceSpilled(List<int> spilled, SidTable codes, ushort[] settled, int[] codeCounts, RowSearch search, SidTable? taken, CancellationToken cancellation)
-    {
-        int levels = codes.Levels;
-        using var placed = SidTrie.Build(WithoutRows(settled, levels, spilled, taken));
-        var free = new FreeSids(placed, codeCounts);
-        var distances = new double[codeCounts.Max()];
-        double added = 0;
-        foreach (int row in spilled)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            search.Load(row);
-            Span<ushort> sid = settled.AsSpan(row * levels, levels);
-            FreeSids.Prefix prefix = FreeSids.Root;
-            bool changed = false;
-            for (int level = 0; level < levels; level++)
-            {
-                FreeSids.Prefix next = free.Extend(prefix, sid[level]);
-                if (changed || !free.HasFree(next))
-                {
-                    changed = true;
-                    search.Distances(level, sid, distances);
-                    int best = -1;
-                    for (int code = 0; code < codeCounts[level]; code++)
-                    {
-                        if (best >= 0 && distances[code] >= distances[best])
-                            continue;
-                        FreeSids.Prefix candidate = free.Extend(prefix, code);
-                        if (free.HasFree(candidate))
-                            (best, next) = (code, candidate);
-                    }
-                    sid[level] = (ushort)best;
-                }
-                prefix = next;
-            }
-            free.Take(sid);
-            added += search.SquaredError(sid) - search.SquaredError(codes[row]);
-        }
-        return added;
     }
 
     private static SidTable WithoutRows(ushort[] settled, int levels, List<int> rows, SidTable? taken)

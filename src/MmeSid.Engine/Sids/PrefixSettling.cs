@@ -12,6 +12,7 @@ internal sealed class PrefixSettling
 {
     private const int kClosed = -2;
     private const int kOpen = -1;
+    private const int kMoversPerBlock = 8;
 
     private readonly RowSearch _row;
     private readonly SettlingMethod _method;
@@ -20,6 +21,7 @@ internal sealed class PrefixSettling
     private readonly int _levels;
     private readonly int[] _owner;
     private readonly double[] _distances;
+    private readonly double[] _single;
     private readonly double[] _price;
     private readonly double[] _path;
     private readonly int[] _from;
@@ -39,7 +41,8 @@ internal sealed class PrefixSettling
         _levels = row.Quantizer.Levels;
         _codes = row.Quantizer.CodeCount(_levels - 1);
         _owner = new int[_codes];
-        _distances = new double[_codes];
+        _distances = new double[kMoversPerBlock * _codes];
+        _single = new double[_codes];
         _price = new double[_codes];
         _path = new double[_codes];
         _from = new int[_codes];
@@ -93,12 +96,22 @@ internal sealed class PrefixSettling
         bool greedy = _method == SettlingMethod.Greedy || (long)(rows.Length - spilled.Length) * _codes > _costLimit;
         if (!greedy)
             Array.Clear(_price);
-        for (int i = 0; i < staying; i++)
+        Span<int> blockRows = stackalloc int[kMoversPerBlock];
+        for (int first = 0; first < staying; first += kMoversPerBlock)
         {
-            if (greedy)
-                MoveToNearest(movers[i], rows[movers[i]], codes);
-            else
-                Augment(movers[i], rows, codes);
+            int count = Math.Min(kMoversPerBlock, staying - first);
+            for (int i = 0; i < count; i++)
+                blockRows[i] = rows[movers[first + i]];
+            _row.Distances(_levels - 1, blockRows[..count], codes, _distances);
+            for (int i = 0; i < count; i++)
+            {
+                int item = movers[first + i];
+                Span<double> distances = _distances.AsSpan(i * _codes, _codes);
+                if (greedy)
+                    _owner[NearestOpen(distances)] = item;
+                else
+                    Augment(item, rows, codes, _costs[item] ??= Costs(distances, Raw(codes, rows[item])));
+            }
         }
 
         int moved = 0;
@@ -115,32 +128,28 @@ internal sealed class PrefixSettling
             codes[rows[i]].CopyTo(before);
             before.CopyTo(after);
             after[_levels - 1] = (ushort)code;
-            _row.Load(rows[i]);
-            added += _row.SquaredError(after) - _row.SquaredError(before);
+            added += _row.AddedError(rows[i], before, after);
         }
         return new Outcome(colliding, moved, spilled, added, greedy && staying > 0);
     }
 
     private int Raw(SidTable codes, int row) => codes[row][_levels - 1];
 
-    private void MoveToNearest(int item, int row, SidTable codes)
+    private int NearestOpen(ReadOnlySpan<double> distances)
     {
-        _row.Load(row);
-        _row.Distances(_levels - 1, codes[row], _distances);
         int best = -1;
         for (int code = 0; code < _codes; code++)
         {
-            if (_owner[code] == kOpen && (best < 0 || _distances[code] < _distances[best]))
+            if (_owner[code] == kOpen && (best < 0 || distances[code] < distances[best]))
                 best = code;
         }
-        _owner[best] = item;
+        return best;
     }
 
     // Shortest augmenting path (Jonker and Volgenant): prices stay such that every placed item holds a code of least reduced cost
     // c[i, k] − price[k], which at the start holds because raw codes cost 0 and prices are 0. Ties go to the smallest code.
-    private void Augment(int item, ReadOnlySpan<int> rows, SidTable codes)
+    private void Augment(int item, ReadOnlySpan<int> rows, SidTable codes, double[] costs)
     {
-        double[] costs = Costs(item, rows[item], codes);
         for (int code = 0; code < _codes; code++)
         {
             _path[code] = costs[code] - _price[code];
@@ -163,7 +172,7 @@ internal sealed class PrefixSettling
                 break;
             _isScanned[end] = true;
             _scanned.Add(end);
-            double[] other = Costs(owner, rows[owner], codes);
+            double[] other = _costs[owner] ??= CostsOf(rows[owner], codes);
             double offset = length - (other[end] - _price[end]);
             for (int code = 0; code < _codes; code++)
             {
@@ -194,16 +203,17 @@ internal sealed class PrefixSettling
         }
     }
 
-    private double[] Costs(int item, int row, SidTable codes)
+    private double[] CostsOf(int row, SidTable codes)
     {
-        if (_costs[item] is { } known)
-            return known;
-        var costs = new double[_codes];
-        _row.Load(row);
-        _row.Distances(_levels - 1, codes[row], costs);
-        double raw = costs[Raw(codes, row)];
+        _row.Distances(_levels - 1, row, codes[row], _single);
+        return Costs(_single, Raw(codes, row));
+    }
+
+    private static double[] Costs(ReadOnlySpan<double> distances, int raw)
+    {
+        var costs = new double[distances.Length];
         for (int code = 0; code < costs.Length; code++)
-            costs[code] = Math.Max(0, costs[code] - raw);
-        return _costs[item] = costs;
+            costs[code] = Math.Max(0, distances[code] - distances[raw]);
+        return costs;
     }
 }
