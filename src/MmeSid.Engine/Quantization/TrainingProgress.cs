@@ -34,7 +34,7 @@ public enum TrainingStage
 
 /// <summary>Where a training run stands.</summary>
 /// <param name="Stage">What it is doing.</param>
-/// <param name="Level">Level or sub-space, from 0.</param>
+/// <param name="Level">Level or sub-space, from 0; −1 while OPQ learns its rotation.</param>
 /// <param name="Levels">Levels in all.</param>
 /// <param name="RowsDone">Rows visited so far, over all levels and iterations; iterations saved by an early stop count as visited.</param>
 /// <param name="RowsTotal">Rows to visit in all, at most.</param>

@@ -79,7 +79,7 @@ internal sealed class TrainingRun
                 if (iteration is not null)
                     Finish(TrainingStage.Rotate, iteration);
                 else
-                    Report(TrainingStage.Rotate, 0, null);
+                    Report(TrainingStage.Rotate, -1, null);
             }, _cancellation);
             training.Run(State);
             rotation = State.Rotation;
@@ -217,7 +217,7 @@ internal sealed class TrainingRun
     private void Finish(TrainingStage stage, TrainingIteration iteration)
     {
         State.History.Add(iteration);
-        Report(stage, Math.Max(0, iteration.Level), iteration);
+        Report(stage, iteration.Level, iteration);
         _checkpoint?.SaveIfDue(State);
     }
 

@@ -137,6 +137,35 @@ public sealed class QuantizerTrainerTests
     }
 
     [Fact]
+    public void UnderABeamLevelsLearnFromTheBeamsResiduals()
+    {
+        const int kCount = 400, kDimension = 4, kCodes = 6, kBeam = 5;
+        using RowMatrix rows = TestRows.Clustered(kCount, kDimension, 10, seed: 19);
+        var options = new TrainingOptions { Levels = 3, Codes = [kCodes], Iterations = 300, Tolerance = 0, Beam = kBeam };
+        Quantizer quantizer = TestRows.Train(rows, options, s_backend).Quantizer;
+        var prefix = new Quantizer(QuantizerKind.RqKMeans, kDimension, [quantizer.Codebook(0), quantizer.Codebook(1)]);
+        ushort[] codes = Codes(prefix, rows, kBeam);
+        Assert.NotEqual(codes, Codes(prefix, rows));
+        var reconstructed = new float[kCount * kDimension];
+        prefix.Reconstruct(codes, reconstructed);
+        float[] residuals = TestRows.Values(rows);
+        for (int i = 0; i < residuals.Length; i++)
+            residuals[i] -= reconstructed[i];
+        var sums = new double[kCodes * kDimension];
+        var counts = new int[kCodes];
+        for (int i = 0; i < kCount; i++)
+        {
+            float[] residual = residuals[(i * kDimension)..((i + 1) * kDimension)];
+            int nearest = Enumerable.Range(0, kCodes).MinBy(k => TestRows.SquaredError(residual, quantizer.Codeword(2, k)));
+            counts[nearest]++;
+            for (int j = 0; j < kDimension; j++)
+                sums[nearest * kDimension + j] += residual[j];
+        }
+        for (int i = 0; i < sums.Length; i++)
+            Assert.Equal(sums[i] / counts[i / kDimension], quantizer.Codewords(2)[i], 1e-5);
+    }
+
+    [Fact]
     public void OpqTurnsCorrelatedColumnsApart()
     {
         // Two large independent values, both spread over columns 0–3, and little in columns 4–7: cut in halves, pq wastes half its codes.
@@ -382,10 +411,10 @@ public sealed class QuantizerTrainerTests
                 .All(pair => pair.First.Level != pair.Second.Level || pair.Second.MeanSquaredError <= pair.First.MeanSquaredError + 1e-9 * scale);
         }).QuickCheckThrowOnFailure();
 
-    private static ushort[] Codes(Quantizer quantizer, RowMatrix rows)
+    private static ushort[] Codes(Quantizer quantizer, RowMatrix rows, int beam = 1)
     {
         var codes = new ushort[rows.Count * quantizer.Levels];
-        using IQuantizerEncoder encoder = quantizer.CreateEncoder(s_backend);
+        using IQuantizerEncoder encoder = quantizer.CreateEncoder(s_backend, beam);
         encoder.Encode(rows.View(0, (int)rows.Count), codes);
         return codes;
     }
