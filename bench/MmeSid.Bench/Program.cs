@@ -6,12 +6,13 @@ var suites = new Option<string>("--suites") { Description = $"Comma-separated: {
 var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: shows that the bench works." };
 var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
-var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme };
+var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
+var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme, quality };
 root.SetAction(parsed => Run(
-    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName));
+    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
 return root.Parse(args).Invoke();
 
-static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers, string? readme)
+static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers, string? readme, bool quality)
 {
     string[] wanted = suiteNames switch { "all" => Suites.Names, "none" => [], _ => suiteNames.Split(',', StringSplitOptions.TrimEntries) };
     if (wanted.Except(Suites.Names).FirstOrDefault() is { } unknown)
@@ -22,15 +23,16 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
     string repository = Repository();
     Machine machine = Machine.Describe(repository);
     string folder = Path.Combine(resultsFolder, machine.Slug);
+    string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
+    string? dataFolder = Directory.Exists(data) ? data : null;
     if (wanted.Length > 0)
     {
         BenchContext.Say($"{machine.Processor}, {machine.Cores} cores; measuring the ceilings");
-        string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
         using var context = new BenchContext
         {
             Ceilings = Ceilings.Measure(quick),
             Quick = quick,
-            DataFolder = Directory.Exists(data) ? data : null,
+            DataFolder = dataFolder,
             Faiss = noPeers ? null : new FaissPeer(repository),
             Repository = repository,
         };
@@ -50,6 +52,8 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
         }
         Console.WriteLine(Path.Combine(folder, "README.md"));
     }
+    if (quality)
+        QualityPage.Write(resultsFolder, dataFolder, machine);
     if (readme is not null)
         Report.UpdateReadme(readme, resultsFolder);
     return 0;
