@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace MmeSid.Kernels.Simd;
 
@@ -49,7 +50,16 @@ internal sealed unsafe class TopScan
     // Up to here a pass per query costs less than a whole panel of packed queries.
     private const int kFewQueries = 6;
 
-    private const int kTilesPerBlock = 8;
+    private const int kTilesPerBlock = 4;
+
+    // A list holds at least this many candidates beside its best k: fewer raise T sooner, more are sifted less often.
+    private const int kLeastSpare = 32;
+
+    // Distance in values at which a single query's pass asks for items: the processor's own prefetch stops at each page.
+    private const int kValuesAhead = 2048;
+
+    // Scores that are noted before the lists of their queries are visited.
+    private const int kReachedHeld = 1024;
 
     // Rows of scores that one comparison clears.
     private const int kRowsAtOnce = 4;
@@ -68,6 +78,9 @@ internal sealed unsafe class TopScan
     private readonly int _count;
     private readonly double[] _queryNorms;
     private readonly double _largestQueryNorm;
+
+    // T of each query, the largest that any worker has proven so far. Which worker reads which value when changes the work, not the result.
+    private readonly double[] _proven;
 
     private TopScan(float* queries, nint queryStride, int queryCount, float* items, nint itemStride, int itemCount, int dimension, int count)
     {
@@ -88,6 +101,8 @@ internal sealed unsafe class TopScan
             _queryNorms[q] = Math.Sqrt(sum);
         }
         _largestQueryNorm = _queryNorms.Max();
+        _proven = new double[queryCount];
+        Array.Fill(_proven, double.NegativeInfinity);
     }
 
     private static int BlockRows => kTilesPerBlock * Product.RowsPerTile;
@@ -117,6 +132,7 @@ internal sealed unsafe class TopScan
             Workers.RunUnits(threads, units, (worker, unit) =>
             {
                 Worker state = workers[worker] ??= new Worker(this, packed);
+                state.TakeThresholds();
                 int end = Math.Min(_itemCount, (unit + 1) * unitRows);
                 for (int start = unit * unitRows; start < end; start += BlockRows)
                     state.Scan<TLanes>(start, Math.Min(BlockRows, end - start));
@@ -154,10 +170,13 @@ internal sealed unsafe class TopScan
     /// <summary>An item that may be among the best: its real product is Score ± Error.</summary>
     private readonly record struct Candidate(int Index, double Score, double Error);
 
+    /// <summary>A score that reached its query's limit when it was computed.</summary>
+    private readonly record struct Reached(int Query, int Item, float Score);
+
     /// <summary>Candidates of one query.</summary>
     private sealed class Candidates(int count)
     {
-        private Candidate[] _list = new Candidate[count + Math.Max(count, 64)];
+        private Candidate[] _list = new Candidate[count + Math.Max(count, kLeastSpare)];
         private double[] _lowest = [];
 
         public int Count { get; private set; }
@@ -180,15 +199,17 @@ internal sealed unsafe class TopScan
             Count += others.Count;
         }
 
+        /// <summary>Takes over a threshold proven elsewhere.</summary>
+        public void Raise(double threshold) => Threshold = Math.Max(Threshold, threshold);
+
         /// <summary>Raises the threshold to what the list proves and drops what is below.</summary>
         public void Shrink()
         {
             if (_lowest.Length < Count)
                 _lowest = new double[_list.Length];
             for (int i = 0; i < Count; i++)
-                _lowest[i] = _list[i].Error - _list[i].Score;
-            Array.Sort(_lowest, 0, Count);
-            Threshold = Math.Max(Threshold, -_lowest[count - 1]);
+                _lowest[i] = _list[i].Score - _list[i].Error;
+            Raise(Largest(_lowest.AsSpan(0, Count), count));
             int kept = 0;
             for (int i = 0; i < Count; i++)
             {
@@ -198,7 +219,7 @@ internal sealed unsafe class TopScan
             Count = kept;
         }
 
-        /// <summary>Evaluates the candidates and keeps the best k, in order.</summary>
+        /// <summary>Evaluates the candidates, at least k, and keeps the best k, in order.</summary>
         public void Settle(TopScan scan, int q, ExactProducts exact)
         {
             var products = new ExactProducts.Product[Count];
@@ -208,7 +229,38 @@ internal sealed unsafe class TopScan
             Count = count;
             for (int i = 0; i < count; i++)
                 _list[i] = new Candidate(products[i].Index, products[i].Score, products[i].Error);
-            Threshold = Math.Max(Threshold, products[count - 1].Score - products[count - 1].Error);
+            Raise(products[count - 1].Score - products[count - 1].Error);
+        }
+
+        // The rank-th largest value, by Hoare's selection; reorders the values.
+        private static double Largest(Span<double> values, int rank)
+        {
+            int low = 0, high = values.Length - 1;
+            while (low < high)
+            {
+                double pivot = values[(low + high) / 2];
+                int i = low, j = high;
+                while (i <= j)
+                {
+                    while (values[i] > pivot)
+                        i++;
+                    while (values[j] < pivot)
+                        j--;
+                    if (i <= j)
+                    {
+                        (values[i], values[j]) = (values[j], values[i]);
+                        i++;
+                        j--;
+                    }
+                }
+                if (rank - 1 <= j)
+                    high = j;
+                else if (rank - 1 >= i)
+                    low = i;
+                else
+                    break;
+            }
+            return values[rank - 1];
         }
     }
 
@@ -219,6 +271,7 @@ internal sealed unsafe class TopScan
         private readonly PackedCodewords? _packed;
         private readonly Candidates[] _candidates;
         private readonly ExactProducts _exact = new();
+        private readonly Reached[] _reached = new Reached[kReachedHeld];
         private readonly RowMatrix _scores;
         private readonly RowMatrix _limits;
         private readonly RowMatrix? _tail;
@@ -252,6 +305,17 @@ internal sealed unsafe class TopScan
             _scores.Dispose();
             _limits.Dispose();
             _tail?.Dispose();
+        }
+
+        /// <summary>Profits from what other workers have proven since the last unit.</summary>
+        public void TakeThresholds()
+        {
+            for (int q = 0; q < _candidates.Length; q++)
+            {
+                _candidates[q].Raise(Volatile.Read(ref _scan._proven[q]));
+                if (_largestItemNorm >= 0)
+                    Limits[q] = Limit(q);
+            }
         }
 
         public void Scan<TLanes>(int start, int rows)
@@ -311,7 +375,7 @@ internal sealed unsafe class TopScan
         private void KeepAll<TLanes>(int start, int rows)
             where TLanes : struct, ILanes<TLanes>
         {
-            int padded = _scan.PaddedQueries;
+            int padded = _scan.PaddedQueries, held = 0;
             for (int q = 0; q < padded; q += TLanes.Count)
             {
                 TLanes limits = TLanes.Load(Limits + q);
@@ -324,16 +388,32 @@ internal sealed unsafe class TopScan
                         TLanes.Max(TLanes.Load(scores + 2 * padded), TLanes.Load(scores + 3 * padded)));
                     if (TLanes.AtLeast(best, limits) == 0)
                         continue;
-                    for (int r = 0; r < Math.Min(kRowsAtOnce, rows - i); r++)
+                    ulong reached = 0;
+                    for (int r = Math.Min(kRowsAtOnce, rows - i) - 1; r >= 0; r--)
+                        reached = (reached << TLanes.Count) | TLanes.AtLeast(TLanes.Load(scores + r * padded), limits);
+                    for (; reached != 0; reached &= reached - 1)
                     {
-                        for (uint reached = TLanes.AtLeast(TLanes.Load(scores + r * padded), limits); reached != 0; reached &= reached - 1)
-                        {
-                            int lane = BitOperations.TrailingZeroCount(reached);
-                            Keep(q + lane, start + i + r, scores[r * padded + lane]);
-                        }
+                        int bit = BitOperations.TrailingZeroCount(reached), row = bit / TLanes.Count, lane = bit % TLanes.Count;
+                        _reached[held++] = new Reached(q + lane, start + i + row, scores[row * padded + lane]);
                     }
-                    limits = TLanes.Load(Limits + q);
+                    if (held > _reached.Length - kRowsAtOnce * TLanes.Count)
+                    {
+                        KeepReached(held);
+                        held = 0;
+                        limits = TLanes.Load(Limits + q);
+                    }
                 }
+            }
+            KeepReached(held);
+        }
+
+        private void KeepReached(int held)
+        {
+            foreach (ref readonly Reached reached in _reached.AsSpan(0, held))
+            {
+                // The limit may have risen since.
+                if (reached.Score >= Limits[reached.Query])
+                    Keep(reached.Query, reached.Item, reached.Score);
             }
         }
 
@@ -362,8 +442,11 @@ internal sealed unsafe class TopScan
             Candidates candidates = _candidates[q];
             candidates.Shrink();
             // Ties and near-ties: only a closer look can tell them apart.
-            if (candidates.Count > _scan._count + Math.Max(_scan._count, 64) / 2)
+            if (candidates.Count > _scan._count + Math.Max(_scan._count, kLeastSpare) / 2)
                 candidates.Settle(_scan, q, _exact);
+            // A smaller value may overwrite a larger one of another worker: both are proven, and the next unit puts it right.
+            if (Volatile.Read(ref _scan._proven[q]) < candidates.Threshold)
+                Volatile.Write(ref _scan._proven[q], candidates.Threshold);
         }
 
         private void ScanExactly(int start, int rows)
@@ -415,6 +498,11 @@ internal sealed unsafe class TopScan
                 for (; j + 2 * TLanes.Count <= dimension; j += 2 * TLanes.Count)
                 {
                     TLanes x = TLanes.Load(row + j), x2 = TLanes.Load(row + j + TLanes.Count);
+                    if (Sse.IsSupported)
+                    {
+                        Sse.Prefetch0(row + j + kValuesAhead);
+                        Sse.Prefetch0(row + j + TLanes.Count + kValuesAhead);
+                    }
                     dot = TLanes.MultiplyAdd(x, TLanes.Load(query + j), dot);
                     square = TLanes.MultiplyAdd(x, x, square);
                     dot2 = TLanes.MultiplyAdd(x2, TLanes.Load(query + j + TLanes.Count), dot2);
