@@ -84,7 +84,7 @@ internal static class DemoCommand
             The same by hand:
               mmesid embed text --input {path}/{SyntheticFolder.Items} --out text.npy
               mmesid embed interactions --input {path}/{SyntheticFolder.Sequences} --empty drop --out behaviour.npy
-              mmesid train psrq --embeddings text.npy --embeddings behaviour.npy --items text.items.txt --items behaviour.items.txt --normalize --missing zero --out bundle
+              mmesid train psrq --embeddings text.npy --embeddings behaviour.npy --normalize --missing zero --out bundle
               mmesid inspect bundle
             """);
     }

@@ -27,6 +27,8 @@ internal static class EmbeddingFiles
         run.Cancellation.ThrowIfCancellationRequested();
         items.Commit();
         table.Commit();
+        if (result.EmptyCount > 0)
+            run.Progress.Note($"  {result.EmptyCount:N0} items of which nothing is known: a row of zeros each, or left out under --empty drop (then train with --missing)");
         return result;
     }
 }

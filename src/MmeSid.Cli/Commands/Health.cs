@@ -25,7 +25,7 @@ internal static class Health
                 ResultSheet.Cell.Share(report.RawCollisions.Rate),
                 ResultSheet.Cell.Share(report.Collisions.Rate),
                 report.RawCollisions.LargestGroup,
-                new ResultSheet.Cell(new JsonArray([.. report.CodeUse.Select(use => (JsonNode?)use.Used)]), string.Join('+', report.CodeUse.Select(use => use.Used)) + " of " + string.Join('+', report.CodeUse.Select(use => use.Codes)), false),
+                new ResultSheet.Cell(new JsonArray([.. report.CodeUse.Select(use => (JsonNode?)use.Used)]), $"{string.Join(' ', report.CodeUse.Select(use => use.Used))} of {string.Join(' ', report.CodeUse.Select(use => use.Codes).Distinct())}", false),
                 report.RawError is { } error ? ResultSheet.Cell.Share(error.Relative) : ResultSheet.Cell.None,
             ];
         }));

@@ -18,7 +18,8 @@ internal static class TableOptions
 
     public static readonly Option<string[]> Items = new("--items")
     {
-        Description = "Item ids, one per line, naming the rows; once for all tables or once per table. [default: ids of the file, else row i is item i + 1]",
+        Description = "Item ids, one per line, naming the rows; once for all tables or once per table. "
+            + "[default: x.items.txt beside x.npy where 'embed' wrote one, else ids of the file, else row i is item i + 1]",
         HelpName = "file",
     };
 
@@ -85,7 +86,7 @@ internal static class TableOptions
             {
                 tables.Add(EmbeddingTable.Open([paths[t]], new EmbeddingOptions
                 {
-                    ItemsFile = PerTable(run.Get(Items), t, paths.Length, "--items"),
+                    ItemsFile = PerTable(run.Get(Items), t, paths.Length, "--items") ?? ItemsBeside(paths[t]),
                     SkipRows = PerTable(run.Get(SkipRows), t, paths.Length, "--skip-rows"),
                     IdColumn = run.Get(IdColumn),
                     VectorColumn = run.Get(VectorColumn),
@@ -124,6 +125,13 @@ internal static class TableOptions
     /// <exception cref="ArgumentException">Something in it is no number.</exception>
     public static IReadOnlyList<double>? WeightsOf(CommandRun run) =>
         run.Get(Weights) is string text ? NumberLists.Parse<double>(text, "--weights") : null;
+
+    /// <summary>Ids that <c>embed</c> wrote beside a table: without them, rows of items that were dropped would take other items' numbers.</summary>
+    private static string? ItemsBeside(string table)
+    {
+        string items = EmbeddingFiles.ItemsPath(table);
+        return File.Exists(table) && File.Exists(items) ? items : null;
+    }
 
     private static T? PerTable<T>(T[]? values, int table, int tables, string option) => values switch
     {

@@ -12,7 +12,7 @@ internal sealed class ResultSheet
 {
     private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private readonly List<(string Name, JsonNode? Value, Action<TextWriter, int>? Text)> _entries = [];
+    private readonly List<(string Name, JsonNode? Value, bool IsBlock, Action<TextWriter, int> Text)> _entries = [];
     private int _labelWidth;
 
     /// <summary>Adds a value.</summary>
@@ -24,10 +24,10 @@ internal sealed class ResultSheet
         string label = name.Replace('_', ' ');
         _labelWidth = Math.Max(_labelWidth, label.Length);
         string shown = text ?? Show(value);
-        _entries.Add((name, value, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
+        _entries.Add((name, value, false, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
     }
 
-    /// <summary>Adds a table: text columns left, numbers right.</summary>
+    /// <summary>Adds a table: text columns left, numbers right. A column that has nothing to show in any row is left out of the text.</summary>
     /// <param name="name">Its name, <c>snake_case</c>.</param>
     /// <param name="columns">Names of the columns, <c>snake_case</c>.</param>
     /// <param name="rows">One value per column; the text of a cell may differ from its value.</param>
@@ -42,21 +42,20 @@ internal sealed class ResultSheet
                 item[columns[c]] = row[c].Value?.DeepClone();
             array.Add(item);
         }
-        _entries.Add((name, array, (writer, _) =>
+        _entries.Add((name, array, true, (writer, _) =>
         {
-            writer.WriteLine();
-            string[] heads = [.. columns.Select(column => column.Replace('_', ' '))];
-            int[] widths = [.. columns.Select((_, c) => Math.Max(heads[c].Length, cells.Length == 0 ? 0 : cells.Max(row => row[c].Text.Length)))];
-            bool[] numbers = [.. columns.Select((_, c) => cells.Length > 0 && cells.All(row => row[c].IsNumber))];
+            int[] shown = [.. Enumerable.Range(0, columns.Count).Where(c => cells.Any(row => row[c] != Cell.None))];
+            string[] heads = [.. shown.Select(c => columns[c].Replace('_', ' '))];
+            int[] widths = [.. shown.Select((c, i) => Math.Max(heads[i].Length, cells.Max(row => row[c].Text.Length)))];
+            bool[] numbers = [.. shown.Select(c => cells.All(row => row[c].IsNumber))];
             WriteRow(writer, heads, widths, numbers);
             foreach (IReadOnlyList<Cell> row in cells)
-                WriteRow(writer, [.. row.Select(cell => cell.Text)], widths, numbers);
-            writer.WriteLine();
+                WriteRow(writer, [.. shown.Select(c => row[c].Text)], widths, numbers);
         }));
     }
 
     /// <summary>Adds lines for people only.</summary>
-    public void Text(string lines) => _entries.Add(("", null, (writer, _) => writer.WriteLine(lines)));
+    public void Text(string lines) => _entries.Add(("", null, true, (writer, _) => writer.WriteLine(lines)));
 
     /// <summary>Writes everything.</summary>
     public void Write(TextWriter writer, bool json)
@@ -64,7 +63,7 @@ internal sealed class ResultSheet
         if (json)
         {
             var whole = new JsonObject();
-            foreach ((string name, JsonNode? value, _) in _entries)
+            foreach ((string name, JsonNode? value, _, _) in _entries)
             {
                 if (name.Length > 0)
                     whole[name] = value;
@@ -73,8 +72,14 @@ internal sealed class ResultSheet
         }
         else
         {
-            foreach ((_, _, Action<TextWriter, int>? text) in _entries)
-                text?.Invoke(writer, _labelWidth);
+            bool apart = false;
+            foreach ((_, _, bool isBlock, Action<TextWriter, int> text) in _entries)
+            {
+                if (apart || (isBlock && _entries[0].Text != text))
+                    writer.WriteLine();
+                text(writer, _labelWidth);
+                apart = isBlock;
+            }
         }
         writer.Flush();
     }
