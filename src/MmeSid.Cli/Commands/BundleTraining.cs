@@ -20,11 +20,12 @@ internal static class BundleTraining
     /// <param name="inputs">The raw tables.</param>
     /// <param name="options">How to train.</param>
     /// <param name="settling">How collisions are settled, given the quantizer.</param>
+    /// <param name="eachIteration">A line on stderr for every iteration of k-means; otherwise only when details were asked for.</param>
     public static TrainedBundle Run(CommandRun run, EmbeddingTable table, Preprocessing preprocessing, IReadOnlyList<BundleInput> inputs,
-        TrainingOptions options, Func<Quantizer, SettlingOptions> settling)
+        TrainingOptions options, Func<Quantizer, SettlingOptions> settling, bool eachIteration = true)
     {
         IBackend backend = GlobalOptions.CreateBackend(run.Parsed);
-        TrainingResult training = Train(run, table, options, backend);
+        TrainingResult training = Train(run, table, options, backend, eachIteration || run.Verbose);
         using IQuantizerEncoder encoder = training.Quantizer.CreateEncoder(backend, options.Beam, options.Threads);
         (SidTable codes, AssignmentReport assigned) = Assignment.Collect(run, table, encoder);
         SettlingOptions chosen = settling(training.Quantizer);
@@ -55,7 +56,7 @@ internal static class BundleTraining
         return new TrainedBundle(content, training, assigned, settled.Report);
     }
 
-    private static TrainingResult Train(CommandRun run, EmbeddingTable table, TrainingOptions options, IBackend backend) =>
+    private static TrainingResult Train(CommandRun run, EmbeddingTable table, TrainingOptions options, IBackend backend, bool eachIteration) =>
         run.Progress.Step($"train {QuantizerName.Of(options.Kind)}", 0, "rows", step =>
         {
             string unit = options.Kind is QuantizerKind.Pq or QuantizerKind.Opq ? "sub-space" : "level";
@@ -66,7 +67,7 @@ internal static class BundleTraining
                     ? $"{where}, iteration {iteration.Iteration}, mean squared error {iteration.MeanSquaredError:G6}"
                     : $"{where}, {progress.Stage.ToString().ToLowerInvariant()}";
                 step.Reach(progress.RowsDone, progress.RowsTotal, stage);
-                if (progress.Finished is { } done)
+                if (eachIteration && progress.Finished is { } done)
                     run.Progress.Detail($"  {stage}, {done.Moved:N0} rows moved, {done.EmptyCodes:N0} codes empty, {ResultSheet.Seconds(done.Seconds)}");
             }), run.Cancellation);
         });

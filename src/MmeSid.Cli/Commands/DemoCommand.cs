@@ -63,7 +63,8 @@ internal static class DemoCommand
         {
             string name = QuantizerName.Of(kind);
             var options = new TrainingOptions { Kind = kind, Levels = kLevels, Codes = [kCodes], Seed = run.Seed, Threads = threads };
-            TrainedBundle trained = BundleTraining.Run(run, table, preprocessing, inputs, options, _ => new SettlingOptions { Policy = CollisionPolicy.Resettle, Threads = threads });
+            TrainedBundle trained = BundleTraining.Run(run, table, preprocessing, inputs, options,
+                _ => new SettlingOptions { Policy = CollisionPolicy.Resettle, Threads = threads }, eachIteration: false);
             SidBundle.Write(Path.Combine(folder, name), trained.Content, force: false);
             SidBundle bundle = SidBundle.Open(Path.Combine(folder, name));
             bundles.Add(bundle);

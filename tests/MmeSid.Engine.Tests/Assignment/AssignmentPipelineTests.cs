@@ -1,0 +1,98 @@
+using MmeSid.Engine.Assignment;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Quantization;
+using MmeSid.Kernels;
+using MmeSid.Kernels.Scalar;
+
+namespace MmeSid.Engine.Tests.Assignment;
+
+public sealed class AssignmentPipelineTests
+{
+    private const int kDimension = 40_000;
+    private static readonly Quantizer s_quantizer = new(QuantizerKind.Vq, kDimension, [[.. Enumerable.Range(0, 3 * kDimension).Select(i => (float)(i / kDimension))]]);
+
+    /// <summary>Rows so wide that a block holds few of them: many blocks, a ring that turns several times.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(1900)]
+    public void EveryRowArrivesOnceInOrder(int rows)
+    {
+        using var table = new StepTable(rows);
+        using IQuantizerEncoder encoder = s_quantizer.CreateEncoder(new ScalarBackend());
+        var codes = new List<ushort>();
+        AssignmentReport report = AssignmentPipeline.Run(table, encoder, (first, block, errors) =>
+        {
+            Assert.Equal(codes.Count, first);
+            Assert.Equal(block.Length, errors.Length);
+            codes.AddRange(block);
+        }, TestContext.Current.CancellationToken);
+        Assert.Equal(Enumerable.Range(0, rows).Select(row => (ushort)(row % 3)), codes);
+        Assert.Equal(rows, report.Rows);
+        Assert.Equal(rows, report.Encoding.Decisions);
+        Assert.Equal(0, report.SquaredError);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(700)]
+    [InlineData(1899)]
+    public void AFailingReaderStopsEverything(int badRow)
+    {
+        using var table = new StepTable(1900, badRow);
+        using IQuantizerEncoder encoder = s_quantizer.CreateEncoder(new ScalarBackend());
+        var problem = Assert.Throws<InvalidDataException>(() => AssignmentPipeline.Run(table, encoder, (_, _, _) => { }, TestContext.Current.CancellationToken));
+        Assert.Equal($"row {badRow} is bad", problem.Message);
+    }
+
+    [Fact]
+    public void AFailingReceiverStopsEverything()
+    {
+        using var table = new StepTable(1900);
+        using IQuantizerEncoder encoder = s_quantizer.CreateEncoder(new ScalarBackend());
+        Assert.Throws<IOException>(() => AssignmentPipeline.Run(table, encoder, (first, _, _) => throw new IOException("disk full"), TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public void CancellationEndsIt()
+    {
+        using var table = new StepTable(1900);
+        using IQuantizerEncoder encoder = s_quantizer.CreateEncoder(new ScalarBackend());
+        using var stop = new CancellationTokenSource();
+        Assert.ThrowsAny<OperationCanceledException>(() => AssignmentPipeline.Run(table, encoder, (_, _, _) => stop.Cancel(), stop.Token));
+    }
+
+    [Fact]
+    public void AnotherDimensionIsRefused()
+    {
+        using EmbeddingTable table = EmbeddingTable.FromRows(new RowMatrix(2, 5), ItemIds.Sequential(2), "narrow");
+        using IQuantizerEncoder encoder = s_quantizer.CreateEncoder(new ScalarBackend());
+        Assert.Contains("narrow: rows have dimension 5", Assert.Throws<ArgumentException>(() => AssignmentPipeline.Run(table, encoder, (_, _, _) => { }, TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Row i is filled with i mod 3.</summary>
+    private sealed class StepTable(long count, long badRow = -1) : EmbeddingTable
+    {
+        public override string Name => "steps";
+
+        public override long Count { get; } = count;
+
+        public override int Dimension => kDimension;
+
+        public override ItemIds Items { get; } = ItemIds.Sequential(count);
+
+        protected override void ReadRows(long firstRow, int rows, Span<float> destination)
+        {
+            for (int i = 0; i < rows; i++)
+            {
+                if (firstRow + i == badRow)
+                    throw new InvalidDataException($"row {badRow} is bad");
+                destination.Slice(i * kDimension, kDimension).Fill((firstRow + i) % 3);
+            }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+        }
+    }
+}
