@@ -6,8 +6,9 @@ namespace MmeSid.Engine.Quantization;
 public enum KMeansInitialization
 {
     /// <summary>
-    /// k-means++: the first centroid is a random row, each further one is a row drawn with probability proportional to its squared distance
-    /// to the nearest centroid so far. Exact over all rows while n ≤ max(8·K, 2³²/(K·d)); above that over a uniform sample of as many rows, so that the start costs less than an iteration.
+    /// Greedy k-means++: the first centroid is a random row; for each further one up to 2 + ⌊ln K⌋ rows are drawn with probability proportional to
+    /// their squared distance to the nearest centroid so far, and the one that lowers the objective most is taken. Over all rows while
+    /// n ≤ max(16·K, 2³¹/(K·d)), above that over a uniform sample of as many, with as many candidates as keep the start cheaper than an iteration.
     /// </summary>
     KMeansPlusPlus,
 

@@ -3,12 +3,14 @@ using MmeSid.Kernels;
 namespace MmeSid.Engine.Quantization;
 
 /// <summary>First centroids of k-means, and new places for codes that died.</summary>
-internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation, long exactValues = KMeansSeeding.kExactValues)
+internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationToken cancellation, long sampledValues = KMeansSeeding.kSampledValues)
 {
-    /// <summary>Most n·K·d that k-means++ visits over all rows instead of a sample: a few tenths of a second.</summary>
-    public const long kExactValues = 1L << 32;
+    /// <summary>Rows · K · d that k-means++ visits per candidate where that many rows exist: a few hundredths of a second.</summary>
+    public const long kSampledValues = 1L << 31;
 
-    private const int kSampleRowsPerCode = 8;
+    private const int kSampleRowsPerCode = 16;
+    private const int kCandidateSamples = 4;
+    private const int kShareOfIteration = 8;
     private const long kValuesWorthThreads = 1L << 17;
 
     /// <summary>K centroids, [K, width]. Rows with fewer distinct values than K leave copies of code 0, which a tie never chooses.</summary>
@@ -64,11 +66,15 @@ internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationTo
         double Error(long row) => SquaredDistance.Between(rows.Row(row), points.AsSpan(codes[row] * width, width));
     }
 
+    // Greedy k-means++ (Arthur & Vassilvitskii 2007): of several rows drawn by squared distance, the one that leaves the smallest total becomes a centroid.
     private float[] PlusPlus(int codes, RandomSource random)
     {
         int width = rows.Width;
-        long sampleRows = Math.Min(rows.Count, Math.Max((long)kSampleRowsPerCode * codes, exactValues / ((long)codes * width)));
-        using var sampleMatrix = sampleRows == rows.Count ? null : new RowMatrix(sampleRows, width);
+        double valuesPerRow = (double)codes * width;
+        long sampleRows = (long)Math.Min(rows.Count, Math.Max((double)kSampleRowsPerCode * codes, sampledValues / valuesPerRow));
+        double affordable = Math.Max(kCandidateSamples * (double)sampledValues, rows.Count * valuesPerRow / kShareOfIteration);
+        int candidates = (int)Math.Clamp(affordable / (sampleRows * valuesPerRow), 1, 2 + Math.Floor(Math.Log(codes)));
+        using RowMatrix? sampleMatrix = sampleRows == rows.Count ? null : new RowMatrix(sampleRows, width);
         RowColumns sample = rows;
         if (sampleMatrix is not null)
         {
@@ -79,30 +85,24 @@ internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationTo
         }
 
         var centroids = new float[(long)codes * width];
-        var point = new double[width];
         var nearest = new double[sampleRows];
         Array.Fill(nearest, double.PositiveInfinity);
-        long chosen = random.NextLong(sampleRows);
+        var cumulative = new double[sampleRows];
+        var distances = new double[candidates][];
+        for (int c = 0; c < candidates; c++)
+            distances[c] = new double[sampleRows];
+        long[] drawn = [random.NextLong(sampleRows)];
         for (int code = 0; code < codes; code++)
         {
             cancellation.ThrowIfCancellationRequested();
-            Span<float> centroid = centroids.AsSpan(code * width, width);
-            sample.Row(chosen).CopyTo(centroid);
-            for (int j = 0; j < width; j++)
-                point[j] = centroid[j];
-            int useThreads = sampleRows * width < kValuesWorthThreads ? 1 : threads;
-            double total = RowColumns.SumBlocks(sampleRows, useThreads, (first, count) =>
+            int best = Measure(sample, drawn, nearest, distances);
+            sample.Row(drawn[best]).CopyTo(centroids.AsSpan(code * width, width));
+            double total = 0;
+            for (long row = 0; row < sampleRows; row++)
             {
-                double sum = 0;
-                for (long row = first; row < first + count; row++)
-                {
-                    double distance = SquaredDistance.Between(sample.Row(row), point);
-                    if (distance < nearest[row])
-                        nearest[row] = distance;
-                    sum += nearest[row];
-                }
-                return sum;
-            });
+                nearest[row] = distances[best][row];
+                cumulative[row] = total += nearest[row];
+            }
             if (code + 1 == codes)
                 break;
             if (total == 0)
@@ -111,26 +111,70 @@ internal sealed class KMeansSeeding(RowColumns rows, int threads, CancellationTo
                 FillDistinct(centroids, code + 1, codes, random);
                 break;
             }
-            chosen = Draw(nearest, random.NextDouble() * total);
+            drawn = new long[candidates];
+            for (int c = 0; c < candidates; c++)
+                drawn[c] = Draw(cumulative, random.NextDouble() * total);
         }
         return centroids;
     }
 
-    // Rounding may leave a rest of the target after the last row; then the last row with a weight is meant.
-    private static long Draw(double[] weights, double target)
+    // distances[c][i] = min(nearest[i], ‖x_i − candidate c‖²); returns the candidate with the smallest sum, ties to the first.
+    private int Measure(RowColumns sample, long[] drawn, double[] nearest, double[][] distances)
     {
-        long chosen = -1;
-        for (long row = 0; row < weights.LongLength; row++)
+        int width = sample.Width;
+        var points = new double[drawn.Length * width];
+        for (int c = 0; c < drawn.Length; c++)
         {
-            if (weights[row] > 0)
-            {
-                chosen = row;
-                target -= weights[row];
-                if (target < 0)
-                    break;
-            }
+            ReadOnlySpan<float> row = sample.Row(drawn[c]);
+            for (int j = 0; j < width; j++)
+                points[c * width + j] = row[j];
         }
-        return chosen;
+        int useThreads = sample.Count * points.Length < kValuesWorthThreads ? 1 : threads;
+        var sums = new double[(sample.Count + RowColumns.kRowsPerBlock - 1) / RowColumns.kRowsPerBlock, drawn.Length];
+        RowColumns.ForBlocks(sample.Count, useThreads, (b, first, count) =>
+        {
+            Span<double> blockSums = stackalloc double[drawn.Length];
+            for (long row = first; row < first + count; row++)
+            {
+                ReadOnlySpan<float> x = sample.Row(row);
+                for (int c = 0; c < drawn.Length; c++)
+                {
+                    double distance = Math.Min(nearest[row], SquaredDistance.Between(x, points.AsSpan(c * width, width)));
+                    distances[c][row] = distance;
+                    blockSums[c] += distance;
+                }
+            }
+            for (int c = 0; c < drawn.Length; c++)
+                sums[b, c] = blockSums[c];
+        });
+        int best = 0;
+        double bestSum = double.PositiveInfinity;
+        for (int c = 0; c < drawn.Length; c++)
+        {
+            double sum = 0;
+            for (int b = 0; b < sums.GetLength(0); b++)
+                sum += sums[b, c];
+            if (sum < bestSum)
+                (best, bestSum) = (c, sum);
+        }
+        return best;
+    }
+
+    // The first row whose running total exceeds the target; rounding may leave none, then the last row with a weight is meant.
+    private static long Draw(double[] cumulative, double target)
+    {
+        long low = 0, high = cumulative.LongLength - 1;
+        while (low < high)
+        {
+            long middle = (low + high) / 2;
+            if (cumulative[middle] > target)
+                high = middle;
+            else
+                low = middle + 1;
+        }
+        while (low > 0 && cumulative[low] == cumulative[low - 1])
+            low--;
+        return low;
     }
 
     private float[] DistinctRows(int codes, RandomSource random)

@@ -124,16 +124,16 @@ public sealed class KMeansTests
     public void SeedingDrawsFromASampleWhenRowsAreMany()
     {
         using RowMatrix rows = TestRows.Clustered(5000, 2, 50, seed: 4);
-        var seeding = new KMeansSeeding(new RowColumns(rows), 2, CancellationToken.None, exactValues: 1000);
+        var seeding = new KMeansSeeding(new RowColumns(rows), 2, CancellationToken.None, sampledValues: 1000);
         float[] centroids = seeding.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1));
         using RowMatrix chosen = TestRows.Of(2, centroids);
         Assert.Equal(256, new RowColumns(chosen).CountDistinct(257));
-        // 2048 sampled rows with few values cannot give 256 different centroids: the rest comes from the whole table.
+        // 4096 sampled rows with few values cannot give 256 different centroids: the rest comes from the whole table.
         var values = new float[5000];
         for (int i = 0; i < 300; i++)
             values[i] = i;
         using RowMatrix repeated = TestRows.Of(1, values);
-        var sparse = new KMeansSeeding(new RowColumns(repeated), 1, CancellationToken.None, exactValues: 1000);
+        var sparse = new KMeansSeeding(new RowColumns(repeated), 1, CancellationToken.None, sampledValues: 1000);
         using RowMatrix filled = TestRows.Of(1, sparse.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1)));
         Assert.Equal(256, new RowColumns(filled).CountDistinct(257));
     }
