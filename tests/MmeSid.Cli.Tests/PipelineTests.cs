@@ -116,6 +116,27 @@ public sealed class PipelineTests
         Assert.False(File.Exists(scratch["state"]));
     }
 
+    /// <summary>The scalar backend sits in one long block that watches no cancellation: the program still ends soon, and cleans up.</summary>
+    [Theory]
+    [InlineData("INT", 130, 0)]
+    [InlineData("TERM", 130, 0)]
+    [InlineData("KILL", 137, 1)]
+    public void AStoppedAssignmentLeavesNoOutput(string signal, int exitCode, int leftOver)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent with kill");
+        using var scratch = new ScratchFolder();
+        Mmesid.Run("synth", "--items", "30000", "--dimension", "256", "--out", scratch["x.npy"]).Succeeded();
+        Mmesid.Run("train", "rq-kmeans", "--embeddings", scratch["x.npy"], "--codes", "128", "--levels", "2", "--train-rows", "2000", "--iterations", "1", "--init", "random", "--out", scratch["B"]).Succeeded();
+        using Process process = Mmesid.Start("assign", "--bundle", scratch["B"], "--embeddings", scratch["x.npy"], "--backend", "scalar", "--out", scratch["codes.npy"]);
+        Assert.True(SpinWait.SpinUntil(() => scratch.Names.Length > 2, TimeSpan.FromSeconds(60)), "the output was never begun");
+        using (Process kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]))
+            kill.WaitForExit();
+        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)), "the program went on");
+        Assert.Equal(exitCode, process.ExitCode);
+        Assert.Equal(2 + leftOver, scratch.Names.Length);
+        Assert.DoesNotContain("codes.npy", scratch.Names);
+    }
+
     [Fact]
     public void LookupGoesBothWays()
     {

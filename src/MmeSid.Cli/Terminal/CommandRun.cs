@@ -67,7 +67,7 @@ internal sealed class CommandRun
                 return;
             signal.Cancel = true;
             interrupted.Cancel();
-            // Work that does not notice in time is ended all the same; what it wrote has a temporary name.
+            // Work that does not notice in time is ended all the same; unfinished outputs are deleted on the way out.
             _ = Task.Delay(s_patience).ContinueWith(_ => Environment.Exit(kInterrupted), TaskScheduler.Default);
         }
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);

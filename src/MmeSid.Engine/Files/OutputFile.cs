@@ -50,6 +50,7 @@ public sealed class OutputFile : IDisposable
         string temporary = TemporaryName(target);
         try
         {
+            UnfinishedOutputs.Add(temporary);
             return new OutputFile(target, temporary, force, new FileStream(temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read, 1 << 16));
         }
         catch (Exception problem) when (problem is UnauthorizedAccessException or FileNotFoundException)
@@ -68,6 +69,7 @@ public sealed class OutputFile : IDisposable
         Stream.Dispose();
         if (_temporary is not null)
             File.Move(_temporary, Path, _force);
+        UnfinishedOutputs.Remove(_temporary);
         _closed = true;
     }
 
@@ -87,6 +89,7 @@ public sealed class OutputFile : IDisposable
         }
         if (_temporary is not null)
             File.Delete(_temporary);
+        UnfinishedOutputs.Remove(_temporary);
     }
 
     /// <summary>A name that nobody else uses, in the same folder, hidden on Unix.</summary>

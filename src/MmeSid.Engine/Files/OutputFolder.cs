@@ -47,6 +47,7 @@ public sealed class OutputFolder : IDisposable
         string temporary = OutputFile.TemporaryName(target);
         try
         {
+            UnfinishedOutputs.Add(temporary);
             Directory.CreateDirectory(temporary);
         }
         catch (Exception problem) when (problem is UnauthorizedAccessException or FileNotFoundException or DirectoryNotFoundException)
@@ -85,6 +86,7 @@ public sealed class OutputFolder : IDisposable
         {
             Directory.Move(Path, Target);
         }
+        UnfinishedOutputs.Remove(Path);
         _closed = true;
     }
 
@@ -95,5 +97,6 @@ public sealed class OutputFolder : IDisposable
             return;
         _closed = true;
         Directory.Delete(Path, recursive: true);
+        UnfinishedOutputs.Remove(Path);
     }
 }
