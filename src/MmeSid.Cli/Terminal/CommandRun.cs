@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using MmeSid.Cli.Commands;
 using MmeSid.Kernels;
@@ -13,7 +14,11 @@ internal sealed class CommandRun
 {
     private const int kFailed = 1;
     private const int kInterrupted = 130;
+    private const string kInterruptedLine = "mmesid: interrupted; no output was written";
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    /// <summary>A signal may arrive twice at once (from a shell and from the terminal); after this long a second one means it.</summary>
+    private static readonly TimeSpan s_secondWish = TimeSpan.FromSeconds(1);
 
     private CommandRun(ParseResult parsed, CancellationToken cancellation)
     {
@@ -61,14 +66,20 @@ internal sealed class CommandRun
     public static int Execute(ParseResult parsed, Action<CommandRun> work)
     {
         using var interrupted = new CancellationTokenSource();
+        long first = 0;
         void Interrupt(PosixSignalContext signal)
         {
-            if (interrupted.IsCancellationRequested)
-                return;
             signal.Cancel = true;
-            interrupted.Cancel();
-            // Work that does not notice in time is ended all the same; unfinished outputs are deleted on the way out.
-            _ = Task.Delay(s_patience).ContinueWith(_ => Environment.Exit(kInterrupted), TaskScheduler.Default);
+            if (Interlocked.CompareExchange(ref first, Stopwatch.GetTimestamp(), 0) == 0)
+            {
+                interrupted.Cancel();
+                // Work that does not notice in time is ended all the same.
+                _ = Task.Delay(s_patience).ContinueWith(_ => End(), TaskScheduler.Default);
+            }
+            else if (Stopwatch.GetElapsedTime(first) > s_secondWish)
+            {
+                _ = Task.Run(End);
+            }
         }
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
         using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
@@ -86,7 +97,7 @@ internal sealed class CommandRun
             Exception cause = Cause(exception);
             if (interrupted.IsCancellationRequested)
             {
-                Console.Error.WriteLine("mmesid: interrupted; no output was written");
+                Console.Error.WriteLine(kInterruptedLine);
                 return kInterrupted;
             }
             Console.Error.WriteLine($"mmesid: {Line(cause)}");
@@ -94,6 +105,13 @@ internal sealed class CommandRun
                 Console.Error.WriteLine(cause);
             return kFailed;
         }
+    }
+
+    /// <summary>Leaves without waiting for the work; unfinished outputs are deleted on the way out.</summary>
+    private static void End()
+    {
+        Console.Error.WriteLine(kInterruptedLine);
+        Environment.Exit(kInterrupted);
     }
 
     /// <summary>Parallel loops and tasks wrap what went wrong; the first cause is what the user can act on.</summary>
