@@ -19,9 +19,10 @@ internal sealed class ResultSheet
     /// <param name="name">Its name, <c>snake_case</c>.</param>
     /// <param name="value">For machines, unrounded.</param>
     /// <param name="text">For people, with its unit; null formats the value.</param>
-    public void Value(string name, JsonNode? value, string? text = null)
+    /// <param name="label">What people see as its name; null takes the name.</param>
+    public void Value(string name, JsonNode? value, string? text = null, string? label = null)
     {
-        string label = name.Replace('_', ' ');
+        label ??= name.Replace('_', ' ');
         _labelWidth = Math.Max(_labelWidth, label.Length);
         string shown = text ?? Show(value);
         _entries.Add((name, value, false, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
