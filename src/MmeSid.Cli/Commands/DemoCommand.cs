@@ -103,9 +103,13 @@ internal static class DemoCommand
             [
                 QuantizerName.Of(bundle.Quantizer.Kind), (long)level,
                 .. Enumerable.Range(0, hierarchy.Depth).Select(depth => (ResultSheet.Cell)Math.Round(
-                    MutualInformation.Measure(bundle.Codes.Level(level), [.. Enumerable.Range(0, (int)bundle.Count).Select(row => (ushort)hierarchy.Node(hierarchy.Leaf(RowOf(bundle, row)), depth))]).Adjusted, 3)),
-            ])));
+                    MutualInformation.Measure(bundle.Codes.Level(level), Nodes(bundle, hierarchy, depth)).Adjusted, 3)),
+            ])), "Adjusted mutual information of each level with the clusters that are really there, by depth of the tree:");
     }
+
+    /// <summary>The true node of each item at a depth.</summary>
+    private static ushort[] Nodes(SidBundle bundle, SyntheticHierarchy hierarchy, int depth) =>
+        [.. Enumerable.Range(0, (int)bundle.Count).Select(row => (ushort)hierarchy.Node(hierarchy.Leaf(RowOf(bundle, row)), depth))];
 
     private static void ShowItems(ResultSheet results, SidBundle bundle, SyntheticStore store)
     {
@@ -120,7 +124,7 @@ internal static class DemoCommand
                 bundle.Items[row], store.Title(RowOf(bundle, row)), SidText.Tokens(bundle.Sids[row]), (long)shared,
                 new ResultSheet.Cell(new JsonArray([.. near.Select(id => (JsonNode?)id)]), string.Join(" | ", titles), false),
             ];
-        }));
+        }), $"Items and their SIDs by {name}, with the items that share the longest prefix:");
     }
 
     /// <summary>Item ids of the shop are row numbers from 1.</summary>

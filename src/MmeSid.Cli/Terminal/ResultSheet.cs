@@ -32,7 +32,8 @@ internal sealed class ResultSheet
     /// <param name="name">Its name, <c>snake_case</c>.</param>
     /// <param name="columns">Names of the columns, <c>snake_case</c>.</param>
     /// <param name="rows">One value per column; the text of a cell may differ from its value.</param>
-    public void Table(string name, IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<Cell>> rows)
+    /// <param name="caption">A line above it for people, or null.</param>
+    public void Table(string name, IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<Cell>> rows, string? caption = null)
     {
         IReadOnlyList<Cell>[] cells = [.. rows];
         var array = new JsonArray();
@@ -45,6 +46,8 @@ internal sealed class ResultSheet
         }
         _entries.Add((name, array, true, (writer, _) =>
         {
+            if (caption is not null)
+                writer.WriteLine(caption);
             int[] shown = [.. Enumerable.Range(0, columns.Count).Where(c => cells.Any(row => row[c] != Cell.None))];
             string[] heads = [.. shown.Select(c => columns[c].Replace('_', ' '))];
             int[] widths = [.. shown.Select((c, i) => Math.Max(heads[i].Length, cells.Max(row => row[c].Text.Length)))];
@@ -87,8 +90,8 @@ internal sealed class ResultSheet
 
     /// <summary>A number for people: thousands separated, four digits after the point at most.</summary>
     public static string Number(double value) => Math.Abs(value) is >= 1000 or 0
-        ? value.ToString("N0", CultureInfo.InvariantCulture)
-        : value.ToString("0.####", CultureInfo.InvariantCulture);
+        ? (value + 0.0).ToString("N0", CultureInfo.InvariantCulture)
+        : (value is > -0.00005 and < 0 ? 0 : value).ToString("0.####", CultureInfo.InvariantCulture);
 
     /// <summary>A share as per cent.</summary>
     public static string Percent(double share) => (share * 100).ToString(share is > 0 and < 0.0001 ? "0.######" : "0.##", CultureInfo.InvariantCulture) + " %";
