@@ -28,7 +28,11 @@ internal static class EncodeRun
         {
             EncodeReport report = encoder!.Encode(rows.View(0, (int)rows.Count), codes);
             string check = Check(rows, plan, codes, checkAll);
-            Timing time = context.Time(() => encoder.Encode(rows.View(0, (int)rows.Count), codes));
+            Timing time = context.Time(() =>
+            {
+                using IEncoder prepared = backend.CreateEncoder(plan);
+                prepared.Encode(rows.View(0, (int)rows.Count), codes);
+            });
             int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
             return new Figure
             {

@@ -37,6 +37,7 @@ public sealed class EncodePlan
     {
         ArgumentNullException.ThrowIfNull(codebooks);
         ArgumentOutOfRangeException.ThrowIfLessThan(dimension, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(dimension, RowView.MaximumDimension);
         if (codebooks.Count == 0)
             throw new ArgumentException("a plan needs at least one codebook", nameof(codebooks));
         Kind = kind;

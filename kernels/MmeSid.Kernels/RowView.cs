@@ -6,6 +6,9 @@ namespace MmeSid.Kernels;
 /// </summary>
 public readonly ref struct RowView
 {
+    /// <summary>Largest d. Rounding bounds grow with d and hold up to here with room to spare.</summary>
+    public const int MaximumDimension = 1 << 20;
+
     /// <summary>Views contiguous rows; the row count is <c>values.Length / dimension</c>.</summary>
     /// <param name="values">[n, dimension], row-major.</param>
     /// <param name="dimension">Values per row, at least 1.</param>
@@ -13,6 +16,7 @@ public readonly ref struct RowView
     public RowView(ReadOnlySpan<float> values, int dimension)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(dimension, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(dimension, MaximumDimension);
         if (values.Length % dimension != 0)
             throw new ArgumentException($"{values.Length} values do not form whole rows of dimension {dimension}", nameof(values));
         Values = values;
@@ -30,6 +34,7 @@ public readonly ref struct RowView
     public RowView(ReadOnlySpan<float> values, int count, int dimension, int stride)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(dimension, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(dimension, MaximumDimension);
         ArgumentOutOfRangeException.ThrowIfNegative(count);
         ArgumentOutOfRangeException.ThrowIfLessThan(stride, dimension);
         long needed = count == 0 ? 0 : ((long)count - 1) * stride + dimension;

@@ -66,6 +66,20 @@ public abstract class EncodeContract(IBackend backend)
         }
     }
 
+    [Theory, InlineData(1), InlineData(2), InlineData(3)]
+    public void A_huge_level_before_a_small_one_is_decided_too(int beam)
+    {
+        // The prefix's distance is 1e76, far beyond float32, while the second level's own scores are small numbers.
+        EncodePlan plan = new(PlanKind.Residual, 2, [[1e38f, 0, -1e38f, 0], [0, 1, 0, 2, 0, 3]]);
+        float[] rows = [0, 0, 0, 2.5f, 1e38f, 1, -3e38f, -3e38f, 1, 2];
+        (ushort[] codes, float[] errors) = Encode(_oracle, plan, new RowView(rows, 2), new EncodeOptions { Beam = beam });
+
+        (ushort[] actualCodes, float[] actualErrors) = Encode(backend, plan, new RowView(rows, 2), new EncodeOptions { Beam = beam });
+
+        Assert.Equal(codes, actualCodes);
+        Assert.Equal(errors, actualErrors);
+    }
+
     [Fact]
     public void Batches_and_strides_change_nothing()
     {
@@ -153,6 +167,14 @@ public sealed class SimdEncodeTests() : EncodeContract(new SimdBackend(1))
             Assert.Equal(codes, actualCodes);
             Assert.Equal(errors, actualErrors);
         }
+    }
+
+    [Fact]
+    public void An_encoder_cannot_be_used_after_it_was_disposed()
+    {
+        IEncoder encoder = new SimdBackend().CreateEncoder(new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.Bell, 5, 6, [9, 9]).Plan());
+        encoder.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => encoder.Encode(new RowView(new float[12], 6), new ushort[4]));
     }
 
     [Fact]

@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels.Simd;
@@ -36,14 +35,9 @@ public sealed partial class SimdBackend
 /// </summary>
 internal sealed unsafe class SimdEncoder : IEncoder
 {
-    private const int kRowBytes = 640 << 10;
     private const int kScoreBytes = 1 << 20;
-    private const int kMaximumRows = 448;
     // Survivors kept per row before the row is handed to Recheck with all K codes.
     private const int kSurvivors = 16;
-
-    // Above it a float32 intermediate of the screen could overflow.
-    private const double kOverflow = 1e37;
 
     private readonly EncodeLevel[] _levels;
     private readonly float[] _centre;
@@ -52,6 +46,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
     private readonly bool _wide;
     private readonly int _scoreColumns;
     private readonly ConcurrentBag<Workspace> _idle = [];
+    private bool _disposed;
 
     public SimdEncoder(EncodePlan plan, EncodeOptions options, int threads)
     {
@@ -67,23 +62,25 @@ internal sealed unsafe class SimdEncoder : IEncoder
         int widest = 0;
         foreach (EncodeLevel level in _levels)
             widest = Math.Max(widest, level.PaddedCodes);
-        int affordable = Math.Max(1, kScoreBytes / (RowsPerBlock * sizeof(float)) / PackedCodewords.kCodesMultiple) * PackedCodewords.kCodesMultiple;
-        _scoreColumns = Math.Min(widest, affordable);
+        int affordable = Math.Max(PackedCodewords.kCodesMultiple, kScoreBytes / (RowsPerBlock * sizeof(float)));
+        _scoreColumns = PackedCodewords.Padded(widest / ((widest + affordable - 1) / affordable));
     }
 
     public EncodePlan Plan { get; }
 
     /// <summary>Rows a worker keeps in cache at a time.</summary>
-    public int RowsPerBlock { get; }
+    private int RowsPerBlock { get; }
 
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         EncodeArguments.Check(Plan, rows, codes, squaredErrors);
         return EncodeBlocks.Run(Plan.Levels, rows, codes, squaredErrors, RowsPerBlock, _threads, EncodeBlock);
     }
 
     public void Dispose()
     {
+        _disposed = true;
         while (_idle.TryTake(out Workspace? workspace))
             workspace.Dispose();
         foreach (EncodeLevel level in _levels)
@@ -105,16 +102,21 @@ internal sealed unsafe class SimdEncoder : IEncoder
         return centre;
     }
 
-    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report)
     {
         if (!_idle.TryTake(out Workspace? workspace))
             workspace = new Workspace(this);
-        bool finite = EncodeBlock(workspace, rows, codes, squaredErrors, ref report);
-        _idle.Add(workspace);
-        return finite;
+        try
+        {
+            return EncodeBlock(workspace, rows, codes, squaredErrors, ahead, ref report);
+        }
+        finally
+        {
+            _idle.Add(workspace);
+        }
     }
 
-    private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report)
     {
         int d = Plan.Dimension, levels = Plan.Levels;
         for (int i = 0; i < rows.Count; i++)
@@ -130,7 +132,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
         }
         for (int level = 0; level < levels; level++)
         {
-            Screen(workspace, rows.Count, level, codes);
+            Screen(workspace, rows.Count, level, codes, level + 1 == levels ? ahead : default);
             for (int i = 0; i < rows.Count; i++)
             {
                 Span<ushort> path = codes.Slice(i * levels, level + 1);
@@ -146,14 +148,14 @@ internal sealed unsafe class SimdEncoder : IEncoder
     }
 
     // Fills every row's survivors of a level, a chunk of codes at a time, so that scores stay in cache.
-    private void Screen(Workspace workspace, int rows, int levelIndex, ReadOnlySpan<ushort> codes)
+    // The rows of the next block are fetched while the last level is multiplied.
+    private void Screen(Workspace workspace, int rows, int levelIndex, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> ahead)
     {
         EncodeLevel level = _levels[levelIndex];
         int levels = Plan.Levels;
         for (int i = 0; i < rows; i++)
         {
-            double error = level.ScreenError(workspace.Norms[i], workspace.Errors[i], out double magnitude);
-            workspace.Margins[i] = magnitude < kOverflow ? 2 * error : double.PositiveInfinity;
+            workspace.Margins[i] = 2 * level.ScreenError(workspace.Norms[i], workspace.Errors[i]);
             workspace.Smallest[i] = float.PositiveInfinity;
             workspace.SurvivorCounts[i] = 0;
         }
@@ -161,7 +163,8 @@ internal sealed unsafe class SimdEncoder : IEncoder
         for (int first = 0; first < level.PaddedCodes; first += _scoreColumns)
         {
             int columns = Math.Min(_scoreColumns, level.PaddedCodes - first);
-            Product.Multiply(workspace.Rows, _stride, rows, level.Codewords, first, columns, workspace.Scores, _scoreColumns);
+            fixed (float* next = first + columns == level.PaddedCodes ? ahead : default)
+                Product.Multiply(workspace.Rows, _stride, rows, level.Codewords, first, columns, workspace.Scores, _scoreColumns, next, (nint)ahead.Length * sizeof(float));
             for (int i = 0; i < rows; i++)
             {
                 if (double.IsPositiveInfinity(workspace.Margins[i]))
@@ -262,6 +265,8 @@ internal sealed unsafe class SimdEncoder : IEncoder
     private sealed class Workspace : IDisposable
     {
         private readonly int _stride;
+        private readonly RowMatrix _rows;
+        private readonly RowMatrix _scores;
         private readonly int[] _survivorCodes;
         private readonly float[] _survivorScores;
         private readonly int[] _kept = new int[kSurvivors];
@@ -270,10 +275,9 @@ internal sealed unsafe class SimdEncoder : IEncoder
         {
             int rows = encoder.RowsPerBlock;
             _stride = encoder._stride;
-            Rows = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)_stride * sizeof(float), 64);
-            // Rows of an incomplete last tile are multiplied too: they must be numbers.
-            new Span<float>(Rows, rows * _stride).Clear();
-            Scores = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._scoreColumns * sizeof(float), 64);
+            // Zeros: rows of an incomplete last tile are multiplied too and must be numbers.
+            _rows = new RowMatrix(rows, _stride);
+            _scores = new RowMatrix(rows, encoder._scoreColumns);
             Norms = new double[rows];
             Errors = new double[rows];
             Margins = new double[rows];
@@ -285,10 +289,10 @@ internal sealed unsafe class SimdEncoder : IEncoder
         }
 
         /// <summary>Operand rows r̂, [rows, stride].</summary>
-        public float* Rows { get; private set; }
+        public float* Rows => (float*)_rows.DangerousGetHandle();
 
         /// <summary>Scores of a chunk of codes, [rows, columns].</summary>
-        public float* Scores { get; private set; }
+        public float* Scores => (float*)_scores.DangerousGetHandle();
 
         /// <summary>‖r̂‖ per row.</summary>
         public double[] Norms { get; }
@@ -351,9 +355,8 @@ internal sealed unsafe class SimdEncoder : IEncoder
 
         public void Dispose()
         {
-            NativeMemory.AlignedFree(Rows);
-            NativeMemory.AlignedFree(Scores);
-            Rows = Scores = null;
+            _rows.Dispose();
+            _scores.Dispose();
         }
     }
 }

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Numerics;
 using System.Numerics.Tensors;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels.Simd;
@@ -19,8 +18,6 @@ namespace MmeSid.Kernels.Simd;
 /// </summary>
 internal sealed unsafe class SimdBeamEncoder : IEncoder
 {
-    private const double kOverflow = 1e37;
-
     private readonly EncodeLevel[] _levels;
     private readonly float[] _centre;
     private readonly int _beam;
@@ -29,6 +26,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
     private readonly int _rowsPerBlock;
     private readonly int _columns;
     private readonly ConcurrentBag<Workspace> _idle = [];
+    private bool _disposed;
 
     public SimdBeamEncoder(EncodePlan plan, EncodeOptions options, int threads)
     {
@@ -53,22 +51,36 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         EncodeArguments.Check(Plan, rows, codes, squaredErrors);
         return EncodeBlocks.Run(Plan.Levels, rows, codes, squaredErrors, _rowsPerBlock, _threads, EncodeBlock);
     }
 
     public void Dispose()
     {
+        _disposed = true;
         while (_idle.TryTake(out Workspace? workspace))
             workspace.Dispose();
         foreach (EncodeLevel level in _levels)
             level.Dispose();
     }
 
-    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report)
     {
         if (!_idle.TryTake(out Workspace? workspace))
             workspace = new Workspace(this);
+        try
+        {
+            return EncodeBlock(workspace, rows, codes, squaredErrors, ref report);
+        }
+        finally
+        {
+            _idle.Add(workspace);
+        }
+    }
+
+    private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    {
         int d = Plan.Dimension, levels = Plan.Levels;
         for (int i = 0; i < rows.Count; i++)
         {
@@ -93,7 +105,6 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
             if (!squaredErrors.IsEmpty)
                 squaredErrors[i] = (float)workspace.Recheck.SquaredError(rows[i], path);
         }
-        _idle.Add(workspace);
         return true;
     }
 
@@ -121,10 +132,9 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         {
             distances[0] = 0;
         }
-        double error = level.ScreenError(workspace.Norms[index], Bounds.Float32 * workspace.Norms[index], out double magnitude)
-            + uncertainty + Bounds.Slack * Bounds.Float32 * (level.MaximumBias + (3 + level.Tables) * spread);
+        double error = level.ScreenError(workspace.Norms[index], Bounds.Float32 * workspace.Norms[index], spread, uncertainty);
         workspace.Survivors.Clear();
-        if (magnitude + spread < kOverflow)
+        if (double.IsFinite(error))
             Screen(workspace, index, level, prefixes, smallest, wanted, 2 * error);
         else
             workspace.AddEverything(prefixes.Count, level.CodeCount);
@@ -178,14 +188,17 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
     private sealed class Workspace : IDisposable
     {
+        private readonly RowMatrix _rows;
+        private readonly RowMatrix _products;
+        private readonly RowMatrix _scores;
+
         public Workspace(SimdBeamEncoder encoder)
         {
             int rows = encoder._rowsPerBlock;
-            Rows = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._stride * sizeof(float), 64);
-            // Rows of an incomplete last tile are multiplied too: they must be numbers.
-            new Span<float>(Rows, rows * encoder._stride).Clear();
-            Products = (float*)NativeMemory.AlignedAlloc((nuint)rows * (nuint)encoder._columns * sizeof(float), 64);
-            Scores = (float*)NativeMemory.AlignedAlloc((nuint)encoder._beam * (nuint)encoder._columns * sizeof(float), 64);
+            // Zeros: rows of an incomplete last tile are multiplied too and must be numbers.
+            _rows = new RowMatrix(rows, encoder._stride);
+            _products = new RowMatrix(rows, encoder._columns);
+            _scores = new RowMatrix(encoder._beam, encoder._columns);
             Norms = new double[rows];
             Distances = new double[encoder._beam];
             Best = new float[encoder._beam];
@@ -193,11 +206,11 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
             Recheck = new Recheck(encoder.Plan);
         }
 
-        public float* Rows { get; private set; }
+        public float* Rows => (float*)_rows.DangerousGetHandle();
 
-        public float* Products { get; private set; }
+        public float* Products => (float*)_products.DangerousGetHandle();
 
-        public float* Scores { get; private set; }
+        public float* Scores => (float*)_scores.DangerousGetHandle();
 
         public double[] Norms { get; }
 
@@ -222,10 +235,9 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
         public void Dispose()
         {
-            NativeMemory.AlignedFree(Rows);
-            NativeMemory.AlignedFree(Products);
-            NativeMemory.AlignedFree(Scores);
-            Rows = Products = Scores = null;
+            _rows.Dispose();
+            _products.Dispose();
+            _scores.Dispose();
         }
     }
 }

@@ -1,13 +1,14 @@
 namespace MmeSid.Kernels.Simd;
 
-/// <summary>Encodes one block of rows; false when a row holds NaN or infinity.</summary>
-internal delegate bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report);
+/// <summary>Encodes one block of rows; false when a row holds NaN or infinity. <paramref name="ahead"/> is what the same worker reads next.</summary>
+internal delegate bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report);
 
 /// <summary>Splits rows into blocks that stay in a core's cache and runs them on all threads.</summary>
 internal static unsafe class EncodeBlocks
 {
     private const int kRowBytes = 640 << 10;
-    private const int kMaximumRows = 448;
+    private const int kLeastTiles = 37;
+    private const int kMostTiles = 74;
     private const int kBlocksPerThread = 4;
 
     /// <summary>Values between two operand rows: whole vectors, and never a multiple of 1 KB, or the rows of a tile would compete for the same cache sets.</summary>
@@ -17,13 +18,12 @@ internal static unsafe class EncodeBlocks
         return stride % 256 == 0 ? stride + 16 : stride;
     }
 
-    /// <summary>Rows a worker takes at a time, whole tiles: as many as its second-level cache holds of one depth block.</summary>
+    /// <summary>
+    /// Rows a worker takes at a time, whole tiles: as many as its second-level cache holds, but never so few that fetching the codewords for
+    /// them takes longer than multiplying (a depth block of them then still fits).
+    /// </summary>
     public static int RowsPerBlock(int stride)
-    {
-        int tile = Product.RowsPerTile;
-        int fitting = kRowBytes / (Math.Min(stride, Product.kDepthPerBlock) * sizeof(float)) / tile * tile;
-        return Math.Clamp(fitting, 2 * tile, kMaximumRows / tile * tile);
-    }
+        => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.RowsPerTile, kLeastTiles, kMostTiles) * Product.RowsPerTile;
 
     /// <summary>Calls <paramref name="encode"/> for every block; codes and errors of a row depend on nothing but the row.</summary>
     /// <exception cref="ArgumentException">A value is not finite: the first in row order is named.</exception>
@@ -33,8 +33,8 @@ internal static unsafe class EncodeBlocks
         if (n == 0)
             return default;
         // Few rows are spread over all threads rather than left in one block.
-        int perBlock = Math.Min(rowsPerBlock, Product.PaddedRows((n + kBlocksPerThread * threads - 1) / (kBlocksPerThread * threads)));
-        int blocks = (n + perBlock - 1) / perBlock;
+        int perBlock = Math.Min(rowsPerBlock, Product.PaddedRows((n - 1) / (kBlocksPerThread * threads) + 1));
+        int blocks = (n - 1) / perBlock + 1;
         var reports = new EncodeReport[blocks];
         bool allFinite = true;
         fixed (float* firstRow = rows.Values)
@@ -43,24 +43,25 @@ internal static unsafe class EncodeBlocks
         {
             float* source = firstRow, errors = firstError;
             ushort* destination = firstCode;
-            void Encode(int block)
+            int claimed = -1;
+            // Blocks are claimed in ascending order, one ahead of the one at hand, so that its rows can be fetched meanwhile.
+            Workers.Run(Math.Min(threads, blocks), _ =>
             {
-                int start = block * perBlock, count = Math.Min(perBlock, n - start);
-                var view = new RowView(new ReadOnlySpan<float>(source + (nint)start * stride, (count - 1) * stride + d), count, d, stride);
-                if (!encode(view, new Span<ushort>(destination + (nint)start * levels, count * levels),
-                    errors == null ? default : new Span<float>(errors + start, count), ref reports[block]))
-                    Volatile.Write(ref allFinite, false);
-            }
+                int block = Interlocked.Increment(ref claimed);
+                while (block < blocks)
+                {
+                    int next = Interlocked.Increment(ref claimed);
+                    int start = block * perBlock, count = Math.Min(perBlock, n - start);
+                    RowView view = new(Values(start, count), count, d, stride);
+                    ReadOnlySpan<float> ahead = next < blocks ? Values(next * perBlock, Math.Min(perBlock, n - next * perBlock)) : default;
+                    if (!encode(view, new Span<ushort>(destination + (nint)start * levels, count * levels),
+                        errors == null ? default : new Span<float>(errors + start, count), ahead, ref reports[block]))
+                        Volatile.Write(ref allFinite, false);
+                    block = next;
+                }
+            });
 
-            if (threads == 1 || blocks == 1)
-            {
-                for (int block = 0; block < blocks; block++)
-                    Encode(block);
-            }
-            else
-            {
-                Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = threads }, Encode);
-            }
+            ReadOnlySpan<float> Values(int first, int count) => new(source + (nint)first * stride, (count - 1) * stride + d);
         }
         if (!allFinite)
         {

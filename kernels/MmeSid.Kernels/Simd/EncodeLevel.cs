@@ -28,6 +28,9 @@ internal enum EncodeForm
 /// </summary>
 internal sealed unsafe class EncodeLevel : IDisposable
 {
+    // Above it a float32 intermediate of the screen could overflow.
+    private const double kOverflow = 1e37;
+
     // Pinned for life, so that the screen can hold pointers into them.
     private readonly float[] _biases;
     private readonly float[][] _tables;
@@ -114,7 +117,7 @@ internal sealed unsafe class EncodeLevel : IDisposable
     public int Tables => _tables.Length;
 
     /// <summary>K rounded up to whole vectors.</summary>
-    public int PaddedCodes => (CodeCount + PackedCodewords.kCodesMultiple - 1) / PackedCodewords.kCodesMultiple * PackedCodewords.kCodesMultiple;
+    public int PaddedCodes => PackedCodewords.Padded(CodeCount);
 
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
     public float* TableRow(int j, int code) => (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_tables[j], 0) + (nint)code * PaddedCodes;
@@ -132,18 +135,23 @@ internal sealed unsafe class EncodeLevel : IDisposable
     }
 
     /// <summary>
-    /// E with |ŝ[k] − s[k]| ≤ E for every k of this level (docs/exactness.md §4).
+    /// E with |ŝ[k] − s[k]| ≤ E for every k of this level (docs/exactness.md §4, §7), or +∞ where an intermediate could come near float32's
+    /// overflow: then the screen proves nothing.
     /// </summary>
     /// <param name="rowNorm">‖r̂‖ of the float32 operand row.</param>
     /// <param name="rowError">Bound of ‖r̂ − r‖.</param>
-    /// <param name="magnitude">Bound of every intermediate of the screen; when it is not far below float32's overflow the screen proves nothing.</param>
-    public double ScreenError(double rowNorm, double rowError, out double magnitude)
+    /// <param name="spread">Largest offset that is added to the scores of a beam's prefix.</param>
+    /// <param name="offsetError">Bound of the error of those offsets.</param>
+    public double ScreenError(double rowNorm, double rowError, double spread = 0, double offsetError = 0)
     {
         double product = rowNorm * MaximumNorm;
-        magnitude = MaximumBias + 2 * product + TableMaximum;
+        double magnitude = MaximumBias + 2 * product + TableMaximum + spread;
         double dot = (Bounds.Product(Depth) + OperandRounding) * product + rowError * MaximumNorm;
         double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (1 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
-        return Bounds.NormSlack(Depth) * (2 * dot + assembly) + Bounds.Underflow(Depth);
+        // An offset is rounded to float32 and then added to the bias.
+        double offset = spread > 0 ? Bounds.Float32 * (MaximumBias + 2 * spread) : 0;
+        double error = Bounds.NormSlack(Depth) * (2 * dot + assembly + offset + offsetError) + Bounds.Underflow(Depth);
+        return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
     }
 
     public void Dispose() => Codewords.Dispose();
@@ -186,7 +194,9 @@ internal sealed unsafe class EncodeLevel : IDisposable
             }
         });
         TableMaximum += largest.Max();
-        TableEvaluationError += 2 * (d + 4) * Bounds.Float64 * LargestNorm(left, d) * LargestNorm(right, d);
+        // The sum of products, and the rounding of v = a − (b − m), whose parts may be larger than v itself.
+        double rightError = (d + 4) * LargestNorm(right, d) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
+        TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, d) * rightError;
         return table;
     }
 

@@ -6,7 +6,7 @@ namespace MmeSid.Kernels.Simd;
 internal sealed unsafe class PackedCodewords : SafeHandle
 {
     /// <summary>K is padded to a multiple of it on every machine, so that what walks a row of products needs no tail.</summary>
-    public const int kCodesMultiple = 32;
+    public const int kCodesMultiple = 64;
 
     private readonly int _panels;
 
@@ -20,7 +20,7 @@ internal sealed unsafe class PackedCodewords : SafeHandle
     {
         Count = count;
         Depth = depth;
-        _panels = (count + kCodesMultiple - 1) / kCodesMultiple * (kCodesMultiple / Product.CodesPerPanel);
+        _panels = Padded(count) / Product.CodesPerPanel;
         nuint bytes = checked((nuint)PaddedCount * (nuint)depth * sizeof(float));
         SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
         Pack(codewords, stride, count);
@@ -60,6 +60,9 @@ internal sealed unsafe class PackedCodewords : SafeHandle
             }
         }
     }
+
+    /// <summary>A number of codes rounded up to a multiple of <see cref="kCodesMultiple"/>.</summary>
+    public static int Padded(int codes) => (codes + kCodesMultiple - 1) / kCodesMultiple * kCodesMultiple;
 
     /// <summary>First value of a panel inside the depth block that starts at <paramref name="depthStart"/>.</summary>
     public float* Panel(int depthStart, int panel)

@@ -14,21 +14,21 @@ namespace MmeSid.Kernels.Simd;
 ///         error ≤ Bounds.Product(d) · ‖row‖‖codeword‖; the value depends on nothing but the row and the codeword
 ///   work  a tile of kRowsPerTile × kCodesPerPanel products stays in registers for a whole depth block
 /// </code>
-/// A row is read by broadcasts straight from its row-major place, so rows are never packed; the panel streams from the second-level cache,
-/// 4 bytes a code and step, while a tile spends kRowsPerTile multiply-adds a code and step.
+/// A row is read by broadcasts straight from its row-major place, so rows are never packed. A depth block of all rows stays in the second-level
+/// cache while every panel (64 KB with AVX-512) passes it by, so codewords are fetched from beyond it once per block of rows.
 /// </summary>
 internal static unsafe class Product
 {
     /// <summary>Longest run of k that a tile accumulates in registers. Bounds the rounding of long rows and keeps a block of rows in cache.</summary>
-    public const int kDepthPerBlock = 1024;
+    public const int kDepthPerBlock = 256;
 
     private const int kCacheLine = 64;
 
     /// <summary>Rows of a tile; callers pad their row and product buffers to a multiple of it.</summary>
-    public static int RowsPerTile => UseAvx512 ? 14 : 6;
+    public const int RowsPerTile = 6;
 
     /// <summary>Codewords of a panel; packed codewords are padded with zeros to a multiple of it.</summary>
-    public static int CodesPerPanel => UseAvx512 ? 32 : UseAvx2 ? 16 : 8;
+    public static int CodesPerPanel => UseAvx512 ? 64 : UseAvx2 ? 16 : 8;
 
     private static bool UseAvx512 => Avx512F.IsSupported && Vector512.IsHardwareAccelerated;
 
@@ -68,7 +68,8 @@ internal static unsafe class Product
             {
                 float* packed = codewords.Panel(depthStart, firstPanel + panel);
                 // While this panel is used for all row tiles, the next one is brought into the second-level cache, a slice per tile.
-                byte* next = (byte*)(panel + 1 < panels ? codewords.Panel(depthStart, firstPanel + panel + 1) : packed);
+                byte* next = (byte*)(panel + 1 < panels ? codewords.Panel(depthStart, firstPanel + panel + 1)
+                    : depthStart + depth < codewords.Depth ? codewords.Panel(depthStart + depth, firstPanel) : packed);
                 nint panelBytes = (nint)depth * CodesPerPanel * sizeof(float);
                 nint slice = (panelBytes / tiles + kCacheLine - 1) / kCacheLine * kCacheLine;
                 for (int tile = 0; tile < tiles; tile++)
@@ -90,136 +91,191 @@ internal static unsafe class Product
     private static void Tile(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
         if (UseAvx512)
-            Tile14x32(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
+            Tile6x64(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
         else if (UseAvx2)
             Tile6x16(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
         else
             Tile6x8(rows, rowBytes, panel, depth, products, productStride, add, ahead, aheadStep);
     }
 
-    // 28 accumulators, 2 panel vectors, 1 broadcast: 31 of 32 registers; 16 loads for 28 multiply-adds.
+    // 24 accumulators, 4 panel vectors, 1 broadcast: 29 of 32 registers. 24 multiply-adds take 34 instructions and two steps share one turn of the
+    // loop: on a core that another machine's work shares, instructions are what runs out first (14 × 32 needs 44 for 28 and lost 15 % there).
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static void Tile14x32(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
+    private static void Tile6x64(float* rows, nint rowBytes, float* panel, nint depth, float* products, nint productStride, bool add, byte* ahead, nint aheadStep)
     {
-        Vector512<float> s0a = Vector512<float>.Zero, s0b = Vector512<float>.Zero;
-        Vector512<float> s1a = Vector512<float>.Zero, s1b = Vector512<float>.Zero;
-        Vector512<float> s2a = Vector512<float>.Zero, s2b = Vector512<float>.Zero;
-        Vector512<float> s3a = Vector512<float>.Zero, s3b = Vector512<float>.Zero;
-        Vector512<float> s4a = Vector512<float>.Zero, s4b = Vector512<float>.Zero;
-        Vector512<float> s5a = Vector512<float>.Zero, s5b = Vector512<float>.Zero;
-        Vector512<float> s6a = Vector512<float>.Zero, s6b = Vector512<float>.Zero;
-        Vector512<float> s7a = Vector512<float>.Zero, s7b = Vector512<float>.Zero;
-        Vector512<float> s8a = Vector512<float>.Zero, s8b = Vector512<float>.Zero;
-        Vector512<float> s9a = Vector512<float>.Zero, s9b = Vector512<float>.Zero;
-        Vector512<float> sAa = Vector512<float>.Zero, sAb = Vector512<float>.Zero;
-        Vector512<float> sBa = Vector512<float>.Zero, sBb = Vector512<float>.Zero;
-        Vector512<float> sCa = Vector512<float>.Zero, sCb = Vector512<float>.Zero;
-        Vector512<float> sDa = Vector512<float>.Zero, sDb = Vector512<float>.Zero;
+        Vector512<float> s0a = Vector512<float>.Zero, s0b = Vector512<float>.Zero, s0c = Vector512<float>.Zero, s0d = Vector512<float>.Zero;
+        Vector512<float> s1a = Vector512<float>.Zero, s1b = Vector512<float>.Zero, s1c = Vector512<float>.Zero, s1d = Vector512<float>.Zero;
+        Vector512<float> s2a = Vector512<float>.Zero, s2b = Vector512<float>.Zero, s2c = Vector512<float>.Zero, s2d = Vector512<float>.Zero;
+        Vector512<float> s3a = Vector512<float>.Zero, s3b = Vector512<float>.Zero, s3c = Vector512<float>.Zero, s3d = Vector512<float>.Zero;
+        Vector512<float> s4a = Vector512<float>.Zero, s4b = Vector512<float>.Zero, s4c = Vector512<float>.Zero, s4d = Vector512<float>.Zero;
+        Vector512<float> s5a = Vector512<float>.Zero, s5b = Vector512<float>.Zero, s5c = Vector512<float>.Zero, s5d = Vector512<float>.Zero;
+        Vector512<float> wa, wb, wc, wd, x;
         byte* row0 = (byte*)rows;
         byte* row3 = (byte*)rows + 3 * rowBytes;
-        byte* row6 = (byte*)rows + 6 * rowBytes;
-        byte* row9 = (byte*)rows + 9 * rowBytes;
-        byte* rowC = (byte*)rows + 12 * rowBytes;
-        for (nint k = 0; k < depth; k++)
+        for (nint pairs = depth / 2; pairs > 0; pairs--)
         {
-            Vector512<float> wa = Vector512.Load(panel), wb = Vector512.Load(panel + 16);
-            Vector512<float> x = Vector512.Create(*(float*)(row0));
-            s0a = Avx512F.FusedMultiplyAdd(x, wa, s0a); s0b = Avx512F.FusedMultiplyAdd(x, wb, s0b);
+            wa = Vector512.Load(panel);
+            wb = Vector512.Load(panel + 16);
+            wc = Vector512.Load(panel + 32);
+            wd = Vector512.Load(panel + 48);
+            x = Vector512.Create(*(float*)(row0));
+            s0a = Avx512F.FusedMultiplyAdd(x, wa, s0a);
+            s0b = Avx512F.FusedMultiplyAdd(x, wb, s0b);
+            s0c = Avx512F.FusedMultiplyAdd(x, wc, s0c);
+            s0d = Avx512F.FusedMultiplyAdd(x, wd, s0d);
             x = Vector512.Create(*(float*)(row0 + rowBytes));
-            s1a = Avx512F.FusedMultiplyAdd(x, wa, s1a); s1b = Avx512F.FusedMultiplyAdd(x, wb, s1b);
+            s1a = Avx512F.FusedMultiplyAdd(x, wa, s1a);
+            s1b = Avx512F.FusedMultiplyAdd(x, wb, s1b);
+            s1c = Avx512F.FusedMultiplyAdd(x, wc, s1c);
+            s1d = Avx512F.FusedMultiplyAdd(x, wd, s1d);
             x = Vector512.Create(*(float*)(row0 + 2 * rowBytes));
-            s2a = Avx512F.FusedMultiplyAdd(x, wa, s2a); s2b = Avx512F.FusedMultiplyAdd(x, wb, s2b);
+            s2a = Avx512F.FusedMultiplyAdd(x, wa, s2a);
+            s2b = Avx512F.FusedMultiplyAdd(x, wb, s2b);
+            s2c = Avx512F.FusedMultiplyAdd(x, wc, s2c);
+            s2d = Avx512F.FusedMultiplyAdd(x, wd, s2d);
             x = Vector512.Create(*(float*)(row3));
-            s3a = Avx512F.FusedMultiplyAdd(x, wa, s3a); s3b = Avx512F.FusedMultiplyAdd(x, wb, s3b);
+            s3a = Avx512F.FusedMultiplyAdd(x, wa, s3a);
+            s3b = Avx512F.FusedMultiplyAdd(x, wb, s3b);
+            s3c = Avx512F.FusedMultiplyAdd(x, wc, s3c);
+            s3d = Avx512F.FusedMultiplyAdd(x, wd, s3d);
             x = Vector512.Create(*(float*)(row3 + rowBytes));
-            s4a = Avx512F.FusedMultiplyAdd(x, wa, s4a); s4b = Avx512F.FusedMultiplyAdd(x, wb, s4b);
+            s4a = Avx512F.FusedMultiplyAdd(x, wa, s4a);
+            s4b = Avx512F.FusedMultiplyAdd(x, wb, s4b);
+            s4c = Avx512F.FusedMultiplyAdd(x, wc, s4c);
+            s4d = Avx512F.FusedMultiplyAdd(x, wd, s4d);
             x = Vector512.Create(*(float*)(row3 + 2 * rowBytes));
-            s5a = Avx512F.FusedMultiplyAdd(x, wa, s5a); s5b = Avx512F.FusedMultiplyAdd(x, wb, s5b);
-            x = Vector512.Create(*(float*)(row6));
-            s6a = Avx512F.FusedMultiplyAdd(x, wa, s6a); s6b = Avx512F.FusedMultiplyAdd(x, wb, s6b);
-            x = Vector512.Create(*(float*)(row6 + rowBytes));
-            s7a = Avx512F.FusedMultiplyAdd(x, wa, s7a); s7b = Avx512F.FusedMultiplyAdd(x, wb, s7b);
-            x = Vector512.Create(*(float*)(row6 + 2 * rowBytes));
-            s8a = Avx512F.FusedMultiplyAdd(x, wa, s8a); s8b = Avx512F.FusedMultiplyAdd(x, wb, s8b);
-            x = Vector512.Create(*(float*)(row9));
-            s9a = Avx512F.FusedMultiplyAdd(x, wa, s9a); s9b = Avx512F.FusedMultiplyAdd(x, wb, s9b);
-            x = Vector512.Create(*(float*)(row9 + rowBytes));
-            sAa = Avx512F.FusedMultiplyAdd(x, wa, sAa); sAb = Avx512F.FusedMultiplyAdd(x, wb, sAb);
-            x = Vector512.Create(*(float*)(row9 + 2 * rowBytes));
-            sBa = Avx512F.FusedMultiplyAdd(x, wa, sBa); sBb = Avx512F.FusedMultiplyAdd(x, wb, sBb);
-            x = Vector512.Create(*(float*)(rowC));
-            sCa = Avx512F.FusedMultiplyAdd(x, wa, sCa); sCb = Avx512F.FusedMultiplyAdd(x, wb, sCb);
-            x = Vector512.Create(*(float*)(rowC + rowBytes));
-            sDa = Avx512F.FusedMultiplyAdd(x, wa, sDa); sDb = Avx512F.FusedMultiplyAdd(x, wb, sDb);
-            row0 += sizeof(float);
-            row3 += sizeof(float);
-            row6 += sizeof(float);
-            row9 += sizeof(float);
-            rowC += sizeof(float);
-            panel += 32;
-            if (Sse.IsSupported)
-                Sse.Prefetch1(ahead);
-            ahead += aheadStep;
+            s5a = Avx512F.FusedMultiplyAdd(x, wa, s5a);
+            s5b = Avx512F.FusedMultiplyAdd(x, wb, s5b);
+            s5c = Avx512F.FusedMultiplyAdd(x, wc, s5c);
+            s5d = Avx512F.FusedMultiplyAdd(x, wd, s5d);
+            wa = Vector512.Load(panel + 64);
+            wb = Vector512.Load(panel + 80);
+            wc = Vector512.Load(panel + 96);
+            wd = Vector512.Load(panel + 112);
+            x = Vector512.Create(*(float*)(row0 + 4));
+            s0a = Avx512F.FusedMultiplyAdd(x, wa, s0a);
+            s0b = Avx512F.FusedMultiplyAdd(x, wb, s0b);
+            s0c = Avx512F.FusedMultiplyAdd(x, wc, s0c);
+            s0d = Avx512F.FusedMultiplyAdd(x, wd, s0d);
+            x = Vector512.Create(*(float*)(row0 + rowBytes + 4));
+            s1a = Avx512F.FusedMultiplyAdd(x, wa, s1a);
+            s1b = Avx512F.FusedMultiplyAdd(x, wb, s1b);
+            s1c = Avx512F.FusedMultiplyAdd(x, wc, s1c);
+            s1d = Avx512F.FusedMultiplyAdd(x, wd, s1d);
+            x = Vector512.Create(*(float*)(row0 + 2 * rowBytes + 4));
+            s2a = Avx512F.FusedMultiplyAdd(x, wa, s2a);
+            s2b = Avx512F.FusedMultiplyAdd(x, wb, s2b);
+            s2c = Avx512F.FusedMultiplyAdd(x, wc, s2c);
+            s2d = Avx512F.FusedMultiplyAdd(x, wd, s2d);
+            x = Vector512.Create(*(float*)(row3 + 4));
+            s3a = Avx512F.FusedMultiplyAdd(x, wa, s3a);
+            s3b = Avx512F.FusedMultiplyAdd(x, wb, s3b);
+            s3c = Avx512F.FusedMultiplyAdd(x, wc, s3c);
+            s3d = Avx512F.FusedMultiplyAdd(x, wd, s3d);
+            x = Vector512.Create(*(float*)(row3 + rowBytes + 4));
+            s4a = Avx512F.FusedMultiplyAdd(x, wa, s4a);
+            s4b = Avx512F.FusedMultiplyAdd(x, wb, s4b);
+            s4c = Avx512F.FusedMultiplyAdd(x, wc, s4c);
+            s4d = Avx512F.FusedMultiplyAdd(x, wd, s4d);
+            x = Vector512.Create(*(float*)(row3 + 2 * rowBytes + 4));
+            s5a = Avx512F.FusedMultiplyAdd(x, wa, s5a);
+            s5b = Avx512F.FusedMultiplyAdd(x, wb, s5b);
+            s5c = Avx512F.FusedMultiplyAdd(x, wc, s5c);
+            s5d = Avx512F.FusedMultiplyAdd(x, wd, s5d);
+            row0 += 2 * sizeof(float);
+            row3 += 2 * sizeof(float);
+            panel += 2 * 64;
+            Sse.Prefetch1(ahead);
+            ahead += 2 * aheadStep;
+        }
+        if (depth % 2 != 0)
+        {
+            wa = Vector512.Load(panel);
+            wb = Vector512.Load(panel + 16);
+            wc = Vector512.Load(panel + 32);
+            wd = Vector512.Load(panel + 48);
+            x = Vector512.Create(*(float*)(row0));
+            s0a = Avx512F.FusedMultiplyAdd(x, wa, s0a);
+            s0b = Avx512F.FusedMultiplyAdd(x, wb, s0b);
+            s0c = Avx512F.FusedMultiplyAdd(x, wc, s0c);
+            s0d = Avx512F.FusedMultiplyAdd(x, wd, s0d);
+            x = Vector512.Create(*(float*)(row0 + rowBytes));
+            s1a = Avx512F.FusedMultiplyAdd(x, wa, s1a);
+            s1b = Avx512F.FusedMultiplyAdd(x, wb, s1b);
+            s1c = Avx512F.FusedMultiplyAdd(x, wc, s1c);
+            s1d = Avx512F.FusedMultiplyAdd(x, wd, s1d);
+            x = Vector512.Create(*(float*)(row0 + 2 * rowBytes));
+            s2a = Avx512F.FusedMultiplyAdd(x, wa, s2a);
+            s2b = Avx512F.FusedMultiplyAdd(x, wb, s2b);
+            s2c = Avx512F.FusedMultiplyAdd(x, wc, s2c);
+            s2d = Avx512F.FusedMultiplyAdd(x, wd, s2d);
+            x = Vector512.Create(*(float*)(row3));
+            s3a = Avx512F.FusedMultiplyAdd(x, wa, s3a);
+            s3b = Avx512F.FusedMultiplyAdd(x, wb, s3b);
+            s3c = Avx512F.FusedMultiplyAdd(x, wc, s3c);
+            s3d = Avx512F.FusedMultiplyAdd(x, wd, s3d);
+            x = Vector512.Create(*(float*)(row3 + rowBytes));
+            s4a = Avx512F.FusedMultiplyAdd(x, wa, s4a);
+            s4b = Avx512F.FusedMultiplyAdd(x, wb, s4b);
+            s4c = Avx512F.FusedMultiplyAdd(x, wc, s4c);
+            s4d = Avx512F.FusedMultiplyAdd(x, wd, s4d);
+            x = Vector512.Create(*(float*)(row3 + 2 * rowBytes));
+            s5a = Avx512F.FusedMultiplyAdd(x, wa, s5a);
+            s5b = Avx512F.FusedMultiplyAdd(x, wb, s5b);
+            s5c = Avx512F.FusedMultiplyAdd(x, wc, s5c);
+            s5d = Avx512F.FusedMultiplyAdd(x, wd, s5d);
         }
         if (add)
         {
             s0a += Vector512.Load(products);
             s0b += Vector512.Load(products + 16);
+            s0c += Vector512.Load(products + 32);
+            s0d += Vector512.Load(products + 48);
             s1a += Vector512.Load(products + productStride);
             s1b += Vector512.Load(products + productStride + 16);
+            s1c += Vector512.Load(products + productStride + 32);
+            s1d += Vector512.Load(products + productStride + 48);
             s2a += Vector512.Load(products + 2 * productStride);
             s2b += Vector512.Load(products + 2 * productStride + 16);
+            s2c += Vector512.Load(products + 2 * productStride + 32);
+            s2d += Vector512.Load(products + 2 * productStride + 48);
             s3a += Vector512.Load(products + 3 * productStride);
             s3b += Vector512.Load(products + 3 * productStride + 16);
+            s3c += Vector512.Load(products + 3 * productStride + 32);
+            s3d += Vector512.Load(products + 3 * productStride + 48);
             s4a += Vector512.Load(products + 4 * productStride);
             s4b += Vector512.Load(products + 4 * productStride + 16);
+            s4c += Vector512.Load(products + 4 * productStride + 32);
+            s4d += Vector512.Load(products + 4 * productStride + 48);
             s5a += Vector512.Load(products + 5 * productStride);
             s5b += Vector512.Load(products + 5 * productStride + 16);
-            s6a += Vector512.Load(products + 6 * productStride);
-            s6b += Vector512.Load(products + 6 * productStride + 16);
-            s7a += Vector512.Load(products + 7 * productStride);
-            s7b += Vector512.Load(products + 7 * productStride + 16);
-            s8a += Vector512.Load(products + 8 * productStride);
-            s8b += Vector512.Load(products + 8 * productStride + 16);
-            s9a += Vector512.Load(products + 9 * productStride);
-            s9b += Vector512.Load(products + 9 * productStride + 16);
-            sAa += Vector512.Load(products + 10 * productStride);
-            sAb += Vector512.Load(products + 10 * productStride + 16);
-            sBa += Vector512.Load(products + 11 * productStride);
-            sBb += Vector512.Load(products + 11 * productStride + 16);
-            sCa += Vector512.Load(products + 12 * productStride);
-            sCb += Vector512.Load(products + 12 * productStride + 16);
-            sDa += Vector512.Load(products + 13 * productStride);
-            sDb += Vector512.Load(products + 13 * productStride + 16);
+            s5c += Vector512.Load(products + 5 * productStride + 32);
+            s5d += Vector512.Load(products + 5 * productStride + 48);
         }
         s0a.Store(products);
         s0b.Store(products + 16);
+        s0c.Store(products + 32);
+        s0d.Store(products + 48);
         s1a.Store(products + productStride);
         s1b.Store(products + productStride + 16);
+        s1c.Store(products + productStride + 32);
+        s1d.Store(products + productStride + 48);
         s2a.Store(products + 2 * productStride);
         s2b.Store(products + 2 * productStride + 16);
+        s2c.Store(products + 2 * productStride + 32);
+        s2d.Store(products + 2 * productStride + 48);
         s3a.Store(products + 3 * productStride);
         s3b.Store(products + 3 * productStride + 16);
+        s3c.Store(products + 3 * productStride + 32);
+        s3d.Store(products + 3 * productStride + 48);
         s4a.Store(products + 4 * productStride);
         s4b.Store(products + 4 * productStride + 16);
+        s4c.Store(products + 4 * productStride + 32);
+        s4d.Store(products + 4 * productStride + 48);
         s5a.Store(products + 5 * productStride);
         s5b.Store(products + 5 * productStride + 16);
-        s6a.Store(products + 6 * productStride);
-        s6b.Store(products + 6 * productStride + 16);
-        s7a.Store(products + 7 * productStride);
-        s7b.Store(products + 7 * productStride + 16);
-        s8a.Store(products + 8 * productStride);
-        s8b.Store(products + 8 * productStride + 16);
-        s9a.Store(products + 9 * productStride);
-        s9b.Store(products + 9 * productStride + 16);
-        sAa.Store(products + 10 * productStride);
-        sAb.Store(products + 10 * productStride + 16);
-        sBa.Store(products + 11 * productStride);
-        sBb.Store(products + 11 * productStride + 16);
-        sCa.Store(products + 12 * productStride);
-        sCb.Store(products + 12 * productStride + 16);
-        sDa.Store(products + 13 * productStride);
-        sDb.Store(products + 13 * productStride + 16);
+        s5c.Store(products + 5 * productStride + 32);
+        s5d.Store(products + 5 * productStride + 48);
     }
 
     // 12 accumulators, 2 panel vectors, 1 broadcast: 15 of 16 registers.

@@ -40,7 +40,7 @@ internal sealed unsafe class Transport : IDisposable
     // Products of a block of rows take about this many values of the second-level cache.
     private const int kProductsPerBlock = 1 << 16;
 
-    private const int kTilesPerBlock = 16;
+    private const int kTilesPerBlock = 36;
     private const int kRowsPerUnit = 4096;
 
     private const long kStoredBytes = 256L << 20;

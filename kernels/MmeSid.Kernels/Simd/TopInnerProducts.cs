@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
@@ -50,7 +51,8 @@ internal sealed unsafe class TopScan
     // Up to here a pass per query costs less than a whole panel of packed queries.
     private const int kFewQueries = 6;
 
-    private const int kTilesPerBlock = 4;
+    // Even: the rows of a block are whole groups of kRowsAtOnce.
+    private const int kTilesPerBlock = 10;
 
     // A list holds at least this many candidates beside its best k: fewer raise T sooner, more are sifted less often.
     private const int kLeastSpare = 32;
@@ -105,9 +107,9 @@ internal sealed unsafe class TopScan
         Array.Fill(_proven, double.NegativeInfinity);
     }
 
-    private static int BlockRows => kTilesPerBlock * Product.RowsPerTile;
+    private const int BlockRows = kTilesPerBlock * Product.RowsPerTile;
 
-    private int PaddedQueries => (_queryCount + PackedCodewords.kCodesMultiple - 1) / PackedCodewords.kCodesMultiple * PackedCodewords.kCodesMultiple;
+    private int PaddedQueries => PackedCodewords.Padded(_queryCount);
 
     /// <summary>Answers up to <see cref="kQueriesPerScan"/> checked queries in one scan of the items.</summary>
     /// <exception cref="ArgumentException">An item holds NaN or infinity; the first is named.</exception>
@@ -375,6 +377,7 @@ internal sealed unsafe class TopScan
         private void KeepAll<TLanes>(int start, int rows)
             where TLanes : struct, ILanes<TLanes>
         {
+            Debug.Assert(BlockRows % kRowsAtOnce == 0, "rows are read in whole groups");
             int padded = _scan.PaddedQueries, held = 0;
             for (int q = 0; q < padded; q += TLanes.Count)
             {

@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace MmeSid.Kernels.Simd;
 
 /// <summary>Runs one piece of work on several threads at once.</summary>
@@ -9,7 +11,20 @@ internal static class Workers
         if (threads == 1)
             work(0);
         else
-            Parallel.For(0, threads, new ParallelOptions { MaxDegreeOfParallelism = threads }, work);
+            Unwrapped(() => Parallel.For(0, threads, new ParallelOptions { MaxDegreeOfParallelism = threads }, work));
+    }
+
+    // The same exception whatever the number of threads.
+    private static void Unwrapped(Action run)
+    {
+        try
+        {
+            run();
+        }
+        catch (AggregateException failures)
+        {
+            ExceptionDispatchInfo.Throw(failures.InnerExceptions[0]);
+        }
     }
 
     /// <summary>
