@@ -36,6 +36,17 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
         AssignFails(3, table, "x.npy", "row 13", "column 1");
     }
 
+    /// <summary>Their squares overflow float32, so errors are infinite; the codes are not.</summary>
+    [Fact]
+    public void ValuesWhoseSquaresOverflowFloat32()
+    {
+        var random = new RandomSource(5);
+        string table = _scratch.Table("x.npy", 40, 3, (_, _) => (float)(random.NextGaussian() * 1e20));
+        Mmesid.Run("train", "rq-kmeans", "--embeddings", table, "--codes", "5", "--out", _scratch["B"], "--json").Succeeded();
+        Outcome assigned = Mmesid.Run("assign", "--bundle", _scratch["B"], "--embeddings", table, "--out", _scratch["c.npy"], "--json").Succeeded();
+        Assert.Equal(40, (int)System.Text.Json.Nodes.JsonNode.Parse(assigned.Output)!["rows"]!);
+    }
+
     [Fact]
     public void NoRowsToTrainOn() => TrainFails(_scratch.Table("x.npy", 0, 3), "x.npy", "no rows");
 
@@ -77,9 +88,26 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
     [InlineData("--weights", "1,2", "2 weights for 1 tables")]
     [InlineData("--train-rows", "0", "training rows is 0")]
     [InlineData("--skip-rows", "21", "21", "20")]
+    [InlineData("--checkpoint", "/nowhere/at/all", "/nowhere/at/all", "does not exist")]
     [InlineData("--skip-rows", "-1", "-1")]
     public void OptionsOutOfRange(string option, string value, params string[] fragments) =>
         TrainWithFails(_scratch.Table("x.npy", 20, 3), [option, value], fragments);
+
+    /// <summary>An impossible settlement is refused before training, not after it.</summary>
+    [Fact]
+    public void MoreItemsThanSids() => TrainWithFails(_scratch.Table("x.npy", 20, 3), ["--levels", "2", "--codes", "4", "--collisions", "resettle"], "20 items", "4 × 4", "16");
+
+    [Theory]
+    [InlineData("--neighbours", "0")]
+    [InlineData("--neighbours", "-1")]
+    [InlineData("--clusters", "0")]
+    [InlineData("--clusters", "-1")]
+    public void MeasuresOutOfRange(string option, string value) =>
+        Mmesid.Run("inspect", bundles.Of(3), "--embeddings", _scratch.Table("3.npy", 9, 3), option, value).FailedWith(option, value, "expected");
+
+    [Fact]
+    public void AppendWithoutIds() =>
+        Mmesid.Run("append", "--bundle", bundles.Of(3), "--embeddings", _scratch.Table("3.npy", 9, 3), "--out", _scratch["C"]).FailedWith("3.npy", "row 0", "'1'", "name the rows with --items");
 
     [Fact]
     public void NoColumns() => TrainFails(_scratch.Npy("x.npy", kRows.Replace("(20, 3)", "(20, 0)", StringComparison.Ordinal), []), "x.npy", "dimension 0");
@@ -255,11 +283,13 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
     [InlineData("sids.npy")]
     [InlineData("items.txt")]
     [InlineData("codebooks.safetensors")]
+    [InlineData("manifest.json")]
     public void AlteredBundle(string file)
     {
         PipelineTests.Train(_scratch);
         byte[] bytes = File.ReadAllBytes(_scratch[$"B/{file}"]);
-        bytes[^2] ^= 1;
+        // The manifest ends with its own hash, a quote and a brace.
+        bytes[file == "manifest.json" ? ^6 : ^2] ^= 1;
         File.WriteAllBytes(_scratch[$"B/{file}"], bytes);
         Mmesid.Run("assign", "--bundle", _scratch["B"], "--embeddings", _scratch["x.npy"], "--out", _scratch["c.npy"]).FailedWith(file, "altered");
         Mmesid.Run("lookup", "--bundle", _scratch["B"], "--item", "1").FailedWith(file, "altered");

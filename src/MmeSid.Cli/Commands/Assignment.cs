@@ -17,12 +17,19 @@ internal static class Assignment
             step.Advance(errors.Length);
         }, run.Cancellation));
 
+    /// <summary>Refuses more codes than a bundle holds.</summary>
+    /// <exception cref="InvalidDataException">The table has too many rows.</exception>
+    public static void RequireRoom(EmbeddingTable table, int levels)
+    {
+        if (table.Count > Array.MaxLength / levels)
+            throw new InvalidDataException($"{table.Name}: {table.Count} rows of {levels} codes are more than a bundle holds ({Array.MaxLength} codes); assign them with 'mmesid assign'");
+    }
+
     /// <summary>Assigns every row and keeps the codes.</summary>
     public static (SidTable Codes, AssignmentReport Report) Collect(CommandRun run, EmbeddingTable table, IQuantizerEncoder encoder)
     {
         int levels = encoder.Quantizer.Levels;
-        if (table.Count > Array.MaxLength / levels)
-            throw new InvalidDataException($"{table.Name}: {table.Count} rows of {levels} codes are more than a bundle holds ({Array.MaxLength} codes); assign them with 'mmesid assign'");
+        RequireRoom(table, levels);
         var all = new ushort[table.Count * levels];
         AssignmentReport report = Run(run, table, encoder, (first, codes, _) => codes.CopyTo(all.AsSpan(checked((int)(first * levels)))));
         return (new SidTable(levels, all), report);

@@ -61,10 +61,10 @@ internal static class BenchCommand
             var sample = new RowMatrix(Math.Min(n, Math.Max(kTrainingRows, 4 * codes)), rows.Dimension);
             rows.Rows(0, (int)sample.Count).CopyTo(sample.Rows(0, (int)sample.Count));
             using EmbeddingTable table = EmbeddingTable.FromRows(sample, ItemIds.Sequential(sample.Count), "synth");
-            var options = new TrainingOptions { Kind = kind, Levels = levels, Codes = [codes], Seed = run.Seed, Iterations = kTrainingIterations, Initialization = KMeansInitialization.Random };
+            var options = new TrainingOptions { Kind = kind, Levels = levels, Codes = [codes], Seed = run.Seed, Iterations = kTrainingIterations, Initialization = KMeansInitialization.Random, Threads = GlobalOptions.ThreadCount(run.Parsed) };
             return QuantizerTrainer.Train(table, options, backend, progress: null, run.Cancellation).Quantizer;
         });
-        using IQuantizerEncoder encoder = quantizer.CreateEncoder(backend);
+        using IQuantizerEncoder encoder = quantizer.CreateEncoder(backend, threads: GlobalOptions.ThreadCount(run.Parsed));
         var assigned = new ushort[n * levels];
         Check(run, backend, quantizer, encoder, rows, Math.Min(n, kCheckedRows));
 

@@ -46,12 +46,7 @@ internal static class BundleTraining
             Settling = chosen.Method,
             Inputs = inputs,
             Options = Describe(options),
-            Metrics = new Dictionary<string, double>
-            {
-                ["mean_squared_error"] = table.Count > 0 ? assigned.SquaredError / table.Count : 0,
-                ["colliding_items"] = settled.Report.Colliding,
-                ["moved_items"] = settled.Report.Moved,
-            },
+            Metrics = Measured(table.Count > 0 ? assigned.SquaredError / table.Count : 0, settled.Report),
         };
         return new TrainedBundle(content, training, assigned, settled.Report);
     }
@@ -62,6 +57,11 @@ internal static class BundleTraining
             string unit = options.Kind is QuantizerKind.Pq or QuantizerKind.Opq ? "sub-space" : "level";
             return QuantizerTrainer.Train(table, options, backend, new Relay(progress =>
             {
+                if (progress.Problem is { } problem)
+                {
+                    run.Progress.Note(problem);
+                    return;
+                }
                 string where = progress.Level < 0 ? "rotation" : $"{unit} {progress.Level + 1} of {progress.Levels}";
                 string stage = progress.Finished is { } iteration
                     ? $"{where}, iteration {iteration.Iteration}, mean squared error {iteration.MeanSquaredError:G6}"
@@ -71,6 +71,15 @@ internal static class BundleTraining
                     run.Progress.Detail($"  {stage}, {done.Moved:N0} rows moved, {done.EmptyCodes:N0} codes empty, {ResultSheet.Seconds(done.Seconds)}");
             }), run.Cancellation);
         });
+
+    /// <summary>The numbers that the manifest keeps; an error that overflows float32 is none.</summary>
+    private static Dictionary<string, double> Measured(double meanSquaredError, SettlingReport settled)
+    {
+        var metrics = new Dictionary<string, double> { ["colliding_items"] = settled.Colliding, ["moved_items"] = settled.Moved };
+        if (double.IsFinite(meanSquaredError))
+            metrics["mean_squared_error"] = meanSquaredError;
+        return metrics;
+    }
 
     /// <summary>The options as the manifest keeps them.</summary>
     private static Dictionary<string, string> Describe(TrainingOptions options)

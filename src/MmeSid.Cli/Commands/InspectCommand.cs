@@ -4,6 +4,7 @@ using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
+using MmeSid.Kernels;
 
 namespace MmeSid.Cli.Commands;
 
@@ -42,7 +43,11 @@ internal static class InspectCommand
                 throw new ArgumentException("nothing to inspect, expected a bundle or a .npy file of SIDs");
             if (run.Get(sequences) is not null && run.Get(embeddings) is not { Length: > 0 })
                 throw new ArgumentException("--sequences needs --embeddings: distances are measured between rows");
-            var options = new AgreementOptions { Clusters = run.Get(clusters), Neighbours = run.Need(neighbours), Seed = run.Seed };
+            if (run.Need(neighbours) < 1)
+                throw new ArgumentException($"{neighbours.Name} is {run.Need(neighbours)}, expected at least 1");
+            if (run.Get(clusters) is { } count and (< 1 or > EncodePlan.MaximumCodes))
+                throw new ArgumentException($"{clusters.Name} is {count}, expected 1 to {EncodePlan.MaximumCodes}");
+            var options = new AgreementOptions { Clusters = run.Get(clusters), Neighbours = run.Need(neighbours), Seed = run.Seed, Threads = GlobalOptions.ThreadCount(parsed) };
             var sets = new List<(string Name, HealthReport Report)>();
             foreach (string path in all)
             {

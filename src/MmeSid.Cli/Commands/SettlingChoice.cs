@@ -35,6 +35,14 @@ internal static class SettlingChoice
         };
     }
 
+    /// <summary>Refuses to resettle more items than there are SIDs, before anything is trained.</summary>
+    /// <exception cref="InvalidDataException">There are too many items.</exception>
+    public static void RequireRoom(CommandRun run, TrainingOptions options, long items)
+    {
+        if (run.Need(Collisions) == CollisionName.Of(CollisionPolicy.Resettle))
+            CollisionSettling.RequireRoom([.. Enumerable.Range(0, options.Levels).Select(options.CodesOf)], items);
+    }
+
     /// <summary>What <c>auto</c> means: a code of vq is a cluster that items share; elsewhere every item gets its own SID where there are enough.</summary>
     public static CollisionPolicy Automatic(Quantizer quantizer, long items)
     {

@@ -36,6 +36,7 @@ internal static class SynthCommand
                 SyntheticHierarchy hierarchy = SyntheticFolder.Hierarchy(run.Need(items), run.Seed);
                 SyntheticFolder.WriteStore(run, folder.Path, hierarchy, run.Need(items), run.Get(users) ?? 2 * run.Need(items), run.Seed);
                 SyntheticFolder.WriteTables(run, folder.Path, hierarchy, run.Need(items), run.Get(dimension), run.Seed);
+                run.Cancellation.ThrowIfCancellationRequested();
                 folder.Commit();
             }
             else
@@ -43,6 +44,7 @@ internal static class SynthCommand
                 var catalogue = new SyntheticCatalogue(new SyntheticOptions { Items = run.Need(items), Dimension = run.Get(dimension) ?? 768, Seed = run.Seed });
                 using OutputFile file = OutputFile.Create(path, run.Force);
                 WriteTable(run, "synth", catalogue, file.Stream);
+                run.Cancellation.ThrowIfCancellationRequested();
                 file.Commit();
             }
             run.Results.Value("out", path);

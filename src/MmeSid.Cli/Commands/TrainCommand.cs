@@ -50,16 +50,19 @@ internal static class TrainCommand
         IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run);
         MissingItems missing = TableOptions.MissingItemsOf(run);
         Preprocessing preprocessing = Preprocessing.Of(tables, run.Get(TableOptions.Normalize), TableOptions.WeightsOf(run));
+        options.Validate(preprocessing.Dimension);
         if (missing == MissingItems.Mean)
             preprocessing = preprocessing.WithMeans(tables);
         using EmbeddingTable table = TableOptions.Join(run, tables, preprocessing);
+        SettlingChoice.RequireRoom(run, options, table.Count);
+        Assignment.RequireRoom(table, options.Levels);
         BundleInput[] inputs = [.. tables.Select(BundleInput.Of)];
 
         TrainedBundle trained = BundleTraining.Run(run, table, preprocessing, inputs, options, quantizer => SettlingChoice.Of(run, quantizer, table.Count));
         run.Cancellation.ThrowIfCancellationRequested();
         SidBundle.Write(output, trained.Content);
         if (options.CheckpointPath is not null)
-            File.Delete(options.CheckpointPath);
+            DeleteCheckpoint(run, options.CheckpointPath);
 
         run.Results.Value("out", path);
         run.Results.Value("quantizer", QuantizerName.Of(options.Kind));
@@ -73,6 +76,19 @@ internal static class TrainCommand
         {
             run.Results.Table("iterations", ["level", "iteration", "mean_squared_error", "moved", "empty_codes", "seconds"], trained.Training.Iterations.Select(done =>
                 (IReadOnlyList<ResultSheet.Cell>)[(long)done.Level, (long)done.Iteration, done.MeanSquaredError, done.Moved, (long)done.EmptyCodes, done.Seconds]));
+        }
+    }
+
+    /// <summary>The bundle is safe, so that a checkpoint which stays behind is no failure.</summary>
+    private static void DeleteCheckpoint(CommandRun run, string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            run.Progress.Note($"checkpoint not deleted: {problem.Message}");
         }
     }
 

@@ -14,7 +14,7 @@ internal sealed class CommandRun
 {
     private const int kFailed = 1;
     private const int kInterrupted = 130;
-    private const string kInterruptedLine = "mmesid: interrupted; no output was written";
+    private const string kInterruptedLine = "mmesid: interrupted; no unfinished output is left";
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
     /// <summary>A signal may arrive twice at once (from a shell and from the terminal); after this long a second one means it.</summary>
@@ -62,7 +62,10 @@ internal sealed class CommandRun
     /// <summary>Value of an option that is required or has a default.</summary>
     public T Need<T>(Option<T> option) => Parsed.GetRequiredValue(option);
 
-    /// <summary>Runs <paramref name="work"/>, prints its results and returns the exit status.</summary>
+    /// <summary>
+    /// Runs <paramref name="work"/>, prints its results and returns the exit status. Work looks at <see cref="Cancellation"/> before it commits its
+    /// output: an interruption after that comes too late and the command has succeeded.
+    /// </summary>
     public static int Execute(ParseResult parsed, Action<CommandRun> work)
     {
         using var interrupted = new CancellationTokenSource();
@@ -88,7 +91,6 @@ internal sealed class CommandRun
         try
         {
             work(run);
-            interrupted.Token.ThrowIfCancellationRequested();
             run.Results.Write(Console.Out, run.Json);
             return 0;
         }

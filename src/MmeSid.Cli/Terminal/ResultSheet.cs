@@ -25,7 +25,7 @@ internal sealed class ResultSheet
         label ??= name.Replace('_', ' ');
         _labelWidth = Math.Max(_labelWidth, label.Length);
         string shown = text ?? Show(value);
-        _entries.Add((name, value, false, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
+        _entries.Add((name, Finite(value), false, (writer, width) => writer.WriteLine($"{label.PadRight(width)}  {shown}")));
     }
 
     /// <summary>Adds a table: text columns left, numbers right. A column that has nothing to show in any row is left out of the text.</summary>
@@ -41,7 +41,7 @@ internal sealed class ResultSheet
         {
             var item = new JsonObject();
             for (int c = 0; c < columns.Count; c++)
-                item[columns[c]] = row[c].Value?.DeepClone();
+                item[columns[c]] = Finite(row[c].Value?.DeepClone());
             array.Add(item);
         }
         _entries.Add((name, array, true, (writer, _) =>
@@ -103,6 +103,9 @@ internal sealed class ResultSheet
         < 100 => $"{seconds:0.0} s",
         _ => TimeSpan.FromSeconds(Math.Round(seconds)).ToString("c"),
     };
+
+    /// <summary>JSON has no infinity and no NaN: null stands for them.</summary>
+    private static JsonNode? Finite(JsonNode? value) => value is JsonValue scalar && scalar.TryGetValue(out double number) && !double.IsFinite(number) ? null : value;
 
     private static string Show(JsonNode? value) => value switch
     {

@@ -7,7 +7,7 @@ namespace MmeSid.Engine.Embeddings;
 
 /// <summary>
 /// Rows that arrive one by one from a format that cannot be read by position. They stay in memory up to a budget; beyond it they go to a
-/// temporary file that the system deletes when it is closed. Appending is not thread-safe; reading after the last append is.
+/// temporary file that the system deletes with the process, however it ends. Appending is not thread-safe; reading after the last append is.
 /// </summary>
 internal sealed class RowSpool(int dimension, long memoryBytes = 256L << 20) : IDisposable
 {
@@ -73,7 +73,7 @@ internal sealed class RowSpool(int dimension, long memoryBytes = 256L << 20) : I
 
     private void WriteBlocks()
     {
-        _file ??= File.OpenHandle(OutputFile.TemporaryName(Path.Combine(Path.GetTempPath(), "mmesid-rows")), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.DeleteOnClose);
+        _file ??= OpenTemporary();
         foreach (RowMatrix block in _blocks)
         {
             RandomAccess.Write(_file, MemoryMarshal.AsBytes(block.Rows(0, _rowsPerBlock)), _filed * dimension * sizeof(float));
@@ -81,6 +81,17 @@ internal sealed class RowSpool(int dimension, long memoryBytes = 256L << 20) : I
             block.Dispose();
         }
         _blocks.Clear();
+    }
+
+    // On Unix the file gives up its name at once, so that not even a killed process leaves it behind; Windows deletes it with its last handle.
+    private static SafeFileHandle OpenTemporary()
+    {
+        string path = OutputFile.TemporaryName(Path.Combine(Path.GetTempPath(), "mmesid-rows"));
+        bool unix = !OperatingSystem.IsWindows();
+        SafeFileHandle file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, unix ? FileOptions.None : FileOptions.DeleteOnClose);
+        if (unix)
+            File.Delete(path);
+        return file;
     }
 }
 

@@ -45,7 +45,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
         int[] queries = [.. RowSample.Draw(pool.Length, options.MaximumQueries, random.Split(1)).Select(row => (int)row)];
         int neighbours = Math.Min(options.Neighbours, pool.Length - 1);
         using RowMatrix original = Gather(rows, pool);
-        int[] nearest = Nearest(original, queries, neighbours, backend);
+        int[] nearest = Nearest(original, queries, neighbours, backend, options.Threads);
 
         var levels = new LevelPurity[sids.Levels];
         for (int level = 0; level < levels.Length; level++)
@@ -76,7 +76,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
     }
 
     // ‖x − q‖² = ‖q − m‖² − 2(⟨x − m, q − m⟩ − ‖x − m‖²/2): the nearest rows have the largest product of [x − m, −‖x − m‖²/2] and [q − m, 1].
-    private static int[] Nearest(RowMatrix rows, int[] queries, int neighbours, IBackend backend)
+    private static int[] Nearest(RowMatrix rows, int[] queries, int neighbours, IBackend backend, int threads)
     {
         int d = rows.Dimension, count = (int)rows.Count;
         var mean = new double[d];
@@ -104,6 +104,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
         using var block = new RowMatrix(Math.Min(kQueriesPerBlock, queries.Length), d + 1);
         var indices = new int[block.Count * candidates];
         var scores = new float[indices.Length];
+        var parallel = new ParallelOptions { MaxDegreeOfParallelism = threads > 0 ? threads : Environment.ProcessorCount };
         for (int first = 0; first < queries.Length; first += kQueriesPerBlock)
         {
             int size = Math.Min(kQueriesPerBlock, queries.Length - first);
@@ -113,7 +114,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
                 block.Rows(q, 1)[d] = 1;
             }
             backend.TopInnerProducts(block.View(0, size), items.View(0, count), candidates, indices.AsSpan(0, size * candidates), scores.AsSpan(0, size * candidates));
-            Parallel.For(0, size, q =>
+            Parallel.For(0, size, parallel, q =>
             {
                 int query = queries[first + q];
                 (double Distance, int Row)[] found = [.. indices.AsSpan(q * candidates, candidates).ToArray()

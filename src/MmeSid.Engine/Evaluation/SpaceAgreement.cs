@@ -25,6 +25,9 @@ public sealed record AgreementOptions
 
     /// <summary>Of samples, reference clusters and random codes.</summary>
     public ulong Seed { get; init; }
+
+    /// <summary>Threads of the parts that do not run on the backend, 0 for all cores. Changes no result.</summary>
+    public int Threads { get; init; }
 }
 
 /// <summary>How one level agrees with the original space.</summary>
@@ -83,7 +86,7 @@ public sealed record SpaceAgreement(IReadOnlyList<LevelAgreement> Levels, int Cl
         int clusters = new RowColumns(matrix).CountDistinct(wanted);
         if (clusters < 2)
             return (new ushort[sample.Length], 1);
-        KMeansResult result = KMeans.Train(matrix, new KMeansOptions { Codes = clusters, Seed = options.Seed }, backend, cancellation: cancellation);
+        KMeansResult result = KMeans.Train(matrix, new KMeansOptions { Codes = clusters, Seed = options.Seed, Threads = options.Threads }, backend, cancellation: cancellation);
         return (result.Codes, clusters);
     }
 }

@@ -80,14 +80,32 @@ public sealed class OutputFolder : IDisposable
                 Directory.Move(old, Target);
                 throw;
             }
-            Directory.Delete(old, recursive: true);
+            Close();
+            DeleteReplaced(old);
         }
         else
         {
             Directory.Move(Path, Target);
+            Close();
         }
-        UnfinishedOutputs.Remove(Path);
+    }
+
+    private void Close()
+    {
         _closed = true;
+        UnfinishedOutputs.Remove(Path);
+    }
+
+    private static void DeleteReplaced(string old)
+    {
+        try
+        {
+            Directory.Delete(old, recursive: true);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            // The new folder is in place, and that is what was asked for; what cannot be deleted keeps its temporary name.
+        }
     }
 
     /// <summary>Without a commit: deletes the temporary folder.</summary>

@@ -21,7 +21,7 @@ public static class QuantizerTrainer
     /// <param name="options">What and how.</param>
     /// <param name="backend">Where search and sums run; which one changes no code.</param>
     /// <param name="progress">Told stages, blocks of rows and finished iterations, from the calling thread.</param>
-    /// <param name="cancellation">Looked at about every second; a checkpoint is written before the exception leaves.</param>
+    /// <param name="cancellation">Looked at about every second; a checkpoint is written before the exception leaves. One that cannot be written is reported to <paramref name="progress"/>.</param>
     /// <returns>The same quantizer, bit for bit, for the same rows, options and seed, whatever the threads, interrupted or not.</returns>
     /// <exception cref="ArgumentException">An option is out of range or does not fit the table.</exception>
     /// <exception cref="InvalidDataException">The table is empty, has fewer different rows than codes, or a value that is not finite; or the checkpoint is another run's.</exception>
@@ -59,13 +59,19 @@ public static class QuantizerTrainer
         try
         {
             Quantizer quantizer = options.Kind is QuantizerKind.Pq or QuantizerKind.Opq ? run.TrainProduct() : run.TrainResidual();
-            checkpoint?.Save(state);
+            SaveLast();
             return new TrainingResult(quantizer, state.History, size, table.Count, Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
         catch (OperationCanceledException)
         {
-            checkpoint?.Save(state);
+            SaveLast();
             throw;
+        }
+
+        void SaveLast()
+        {
+            if (checkpoint?.TrySave(state) is { } problem)
+                progress?.Report(new TrainingProgress(TrainingStage.Iterate, options.Levels - 1, options.Levels, 0, 0, null, problem));
         }
     }
 

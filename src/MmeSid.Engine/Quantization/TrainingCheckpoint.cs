@@ -48,15 +48,38 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
-    /// <summary>Writes the state if the interval has passed since the last time.</summary>
-    public void SaveIfDue(TrainingState state)
+    /// <summary>Finds out before the work begins whether a checkpoint can be written.</summary>
+    /// <exception cref="IOException">The path is a folder, or its folder does not exist.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder cannot be written to.</exception>
+    public static void RequireWritable(string path)
     {
-        if (Stopwatch.GetElapsedTime(_lastSave) >= interval)
-            Save(state);
+        using var file = OutputFile.Create(path, force: true);
     }
 
-    /// <summary>Writes the state.</summary>
-    public void Save(TrainingState state)
+    /// <summary>Writes the state if the interval has passed since the last time.</summary>
+    /// <returns>What <see cref="TrySave"/> returns; null where nothing is due.</returns>
+    public string? SaveIfDue(TrainingState state) => Stopwatch.GetElapsedTime(_lastSave) >= interval ? TrySave(state) : null;
+
+    /// <summary>Writes the state; where the system refuses, training is worth more than its checkpoint.</summary>
+    /// <returns>Why it could not be written, or null.</returns>
+    public string? TrySave(TrainingState state)
+    {
+        try
+        {
+            Save(state);
+            return null;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return $"checkpoint not written: {problem.Message}";
+        }
+        finally
+        {
+            _lastSave = Stopwatch.GetTimestamp();
+        }
+    }
+
+    private void Save(TrainingState state)
     {
         using var file = OutputFile.Create(path, force: true);
         using var sha = SHA256.Create();
@@ -69,7 +92,6 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
         }
         file.Stream.Write(sha.Hash!);
         file.Commit();
-        _lastSave = Stopwatch.GetTimestamp();
     }
 
     /// <summary>Reads the state, or returns null where there is no file.</summary>

@@ -83,6 +83,8 @@ public sealed record TrainingOptions
     /// <summary>Refuses options outside their range or that do not fit the dimension.</summary>
     /// <param name="dimension">d of the rows.</param>
     /// <exception cref="ArgumentException">Which option, its value, what was expected.</exception>
+    /// <exception cref="IOException">No checkpoint can be written where <see cref="CheckpointPath"/> says.</exception>
+    /// <exception cref="UnauthorizedAccessException">Nor there.</exception>
     public void Validate(int dimension)
     {
         _ = QuantizerName.Of(Kind);
@@ -115,6 +117,8 @@ public sealed record TrainingOptions
         RequireFittingWarmStart(dimension);
         for (int level = 0; level < Levels; level++)
             KMeansOf(level, 1).Validate();
+        if (CheckpointPath is not null)
+            TrainingCheckpoint.RequireWritable(CheckpointPath);
     }
 
     /// <summary>Options of k-means for one level.</summary>

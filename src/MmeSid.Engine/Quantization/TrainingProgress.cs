@@ -39,4 +39,5 @@ public enum TrainingStage
 /// <param name="RowsDone">Rows visited so far, over all levels and iterations; iterations saved by an early stop count as visited.</param>
 /// <param name="RowsTotal">Rows to visit in all, at most.</param>
 /// <param name="Finished">The iteration that has just ended, or null between iterations.</param>
-public readonly record struct TrainingProgress(TrainingStage Stage, int Level, int Levels, long RowsDone, long RowsTotal, TrainingIteration? Finished);
+/// <param name="Problem">Why a checkpoint could not be written (training goes on without it), or null.</param>
+public readonly record struct TrainingProgress(TrainingStage Stage, int Level, int Levels, long RowsDone, long RowsTotal, TrainingIteration? Finished, string? Problem = null);

@@ -115,7 +115,7 @@ internal sealed class TrainingRun
         State.Codebooks.Add(State.Current.Centroids);
         State.Current = null;
         _visited = RotationVisits + (level + 1) * VisitsPerLevel - columns.Count;
-        _checkpoint?.SaveIfDue(State);
+        SaveIfDue(TrainingStage.Iterate, level);
     }
 
     // r ← r − a, and under psrq the prefix x − r ← x − r + a: float32, rounded once per level.
@@ -218,9 +218,15 @@ internal sealed class TrainingRun
     {
         State.History.Add(iteration);
         Report(stage, iteration.Level, iteration);
-        _checkpoint?.SaveIfDue(State);
+        SaveIfDue(stage, iteration.Level);
     }
 
-    private void Report(TrainingStage stage, int level, TrainingIteration? finished) =>
-        _progress?.Report(new TrainingProgress(stage, level, _options.Levels, _visited, RotationVisits + _options.Levels * VisitsPerLevel, finished));
+    private void SaveIfDue(TrainingStage stage, int level)
+    {
+        if (_checkpoint?.SaveIfDue(State) is { } problem)
+            Report(stage, level, null, problem);
+    }
+
+    private void Report(TrainingStage stage, int level, TrainingIteration? finished, string? problem = null) =>
+        _progress?.Report(new TrainingProgress(stage, level, _options.Levels, _visited, RotationVisits + _options.Levels * VisitsPerLevel, finished, problem));
 }

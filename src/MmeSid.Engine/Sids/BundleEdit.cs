@@ -27,8 +27,10 @@ public static class BundleEdit
         ArgumentNullException.ThrowIfNull(rows);
         for (long row = 0; row < rows.Count; row++)
         {
-            if (bundle.Items.TryFind(rows.Items[row], out _))
-                throw new InvalidDataException($"{rows.Place(row)}: item '{rows.Items[row]}' is in {bundle.Folder} already; update it instead");
+            if (!bundle.Items.TryFind(rows.Items[row], out _))
+                continue;
+            string advice = rows.Items.IsSequential ? "where that is only the number of the row, name the rows with --items" : "update it instead";
+            throw new InvalidDataException($"{rows.Place(row)}: item '{rows.Items[row]}' is in {bundle.Folder} already; {advice}");
         }
         SettlingResult settled = CollisionSettling.Settle(codes, bundle.Quantizer, rows, Options(bundle, threads), bundle.Sids, cancellation);
         BundleContent content = bundle.ToContent() with

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using MmeSid.Engine.Embeddings;
@@ -35,6 +37,7 @@ public sealed record BundleManifest
     public const int CurrentSchema = 1;
 
     private const string kFormat = "mmesid-bundle";
+    private const string kSeal = "manifest_sha256";
 
     /// <summary>How codes are searched.</summary>
     public required QuantizerKind Kind { get; init; }
@@ -72,8 +75,23 @@ public sealed record BundleManifest
     /// <summary>Every other file of the folder by name.</summary>
     public required IReadOnlyDictionary<string, BundleFile> Files { get; init; }
 
-    /// <summary>Writes the manifest as JSON, UTF-8, two blanks of indentation, line feeds.</summary>
+    /// <summary>
+    /// Writes the manifest as JSON, UTF-8, two blanks of indentation, line feeds. Its last member, <c>manifest_sha256</c>, is the SHA-256 of these bytes
+    /// with that text empty.
+    /// </summary>
     public void Write(Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        using var buffer = new MemoryStream();
+        WriteUnsealed(buffer);
+        ReadOnlySpan<byte> content = buffer.ToArray();
+        int at = content.LastIndexOf(Seal("")) + Seal("").Length - 1;
+        stream.Write(content[..at]);
+        stream.Write(Encoding.ASCII.GetBytes(Hash(content[..at], content[at..])));
+        stream.Write(content[at..]);
+    }
+
+    private void WriteUnsealed(Stream stream)
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
         json.WriteStartObject();
@@ -138,6 +156,7 @@ public sealed record BundleManifest
             json.WriteEndObject();
         }
         json.WriteEndObject();
+        json.WriteString(kSeal, "");
         json.WriteEndObject();
         json.Flush();
         stream.WriteByte((byte)'\n');
@@ -146,19 +165,43 @@ public sealed record BundleManifest
     /// <summary>Reads a manifest.</summary>
     /// <param name="content">The bytes of the file.</param>
     /// <param name="path">Name in messages.</param>
-    /// <exception cref="InvalidDataException">The bytes are no manifest of this schema; the message names the key.</exception>
+    /// <exception cref="InvalidDataException">The bytes are no manifest of this schema (the message names the key), or were altered.</exception>
     public static BundleManifest Parse(ReadOnlyMemory<byte> content, string path)
     {
         try
         {
             using var document = JsonDocument.Parse(content);
-            return Parse(new ManifestNode(document.RootElement, path, ""));
+            var root = new ManifestNode(document.RootElement, path, "");
+            BundleManifest manifest = Parse(root);
+            RequireSeal(content.Span, root[kSeal].Text(), path);
+            return manifest;
         }
         catch (Exception problem) when (problem is JsonException or InvalidOperationException)
         {
             // InvalidOperationException: a text that is no valid UTF-16, such as half a surrogate pair.
             throw new InvalidDataException($"{path}: is no JSON: {problem.Message}", problem);
         }
+    }
+
+    private static byte[] Seal(string hash) => Encoding.UTF8.GetBytes($"\"{kSeal}\": \"{hash}\"");
+
+    private static string Hash(ReadOnlySpan<byte> before, ReadOnlySpan<byte> after)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(before);
+        hash.AppendData(after);
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private static void RequireSeal(ReadOnlySpan<byte> content, string stored, string path)
+    {
+        byte[] seal = Seal(stored);
+        int start = content.LastIndexOf(seal), end = start + seal.Length - 1;
+        if (start < 0)
+            throw new InvalidDataException($"{path}: was altered: its {kSeal} is not written as it was");
+        string found = Hash(content[..(end - Encoding.UTF8.GetByteCount(stored))], content[end..]);
+        if (found != stored)
+            throw new InvalidDataException($"{path}: was altered: its SHA-256 without {kSeal} is {found}, {kSeal} says {(stored.Length > 64 ? stored[..64] + "…" : stored)}");
     }
 
     private static BundleManifest Parse(ManifestNode root)

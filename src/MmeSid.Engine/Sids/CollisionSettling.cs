@@ -83,6 +83,17 @@ public static class CollisionSettling
         };
     }
 
+    /// <summary>Refuses more items than there are SIDs, which <see cref="CollisionPolicy.Resettle"/> cannot tell apart.</summary>
+    /// <param name="codeCounts">K per level.</param>
+    /// <param name="items">Items in all.</param>
+    /// <exception cref="InvalidDataException">∏ K is less than the items.</exception>
+    public static void RequireRoom(ReadOnlySpan<int> codeCounts, long items)
+    {
+        long capacity = FreeSids.Capacities(codeCounts)[0];
+        if (items > capacity)
+            throw new InvalidDataException($"{items} items cannot have different SIDs: {string.Join(" × ", codeCounts.ToArray())} codes make {capacity}; use more codes or levels, or the extra digit");
+    }
+
     /// <summary>Checks that SIDs fit a quantizer.</summary>
     internal static void CheckCodes(SidTable codes, Quantizer quantizer)
     {
@@ -148,9 +159,7 @@ public static class CollisionSettling
         var codeCounts = new int[levels];
         for (int level = 0; level < levels; level++)
             codeCounts[level] = quantizer.CodeCount(level);
-        long capacity = FreeSids.Capacities(codeCounts)[0], wanted = codes.Count + (taken?.Count ?? 0);
-        if (wanted > capacity)
-            throw new InvalidDataException($"{wanted} items cannot have different SIDs: {string.Join(" × ", codeCounts)} codes make {capacity}; use more codes or levels, or the extra digit");
+        RequireRoom(codeCounts, codes.Count + (taken?.Count ?? 0));
 
         ushort[] settled = codes.Codes.ToArray();
         int[] order = SidOrder.Sort(codes);
