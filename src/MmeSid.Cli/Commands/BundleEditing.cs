@@ -33,7 +33,7 @@ internal static class BundleEditing
         Write(run, output, changed);
         run.Results.Value(verb, table.Count);
         run.Results.Value("items", changed.Content.Items.Count);
-        Settlement.Report(run.Results, changed.Content.Collisions, changed.Settling);
+        Settlement.Report(run.Results, changed.Content, changed.Settling);
     }
 
     /// <summary>Writes a changed bundle.</summary>

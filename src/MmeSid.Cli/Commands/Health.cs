@@ -59,8 +59,10 @@ internal static class Health
         }
         if (report.Spectrum is { } spectrum)
         {
-            results.Value("effective_rank", spectrum.EffectiveRank, $"{spectrum.EffectiveRank:0.0} of {spectrum.SingularValues.Count}");
-            results.Value("information_abundance", spectrum.InformationAbundance, $"{spectrum.InformationAbundance:0.0} of {spectrum.SingularValues.Count}");
+            string sampled = spectrum.Rows < spectrum.TotalRows ? ", from a sample of the rows" : "";
+            results.Value("effective_rank", spectrum.EffectiveRank, $"{spectrum.EffectiveRank:0.0} of {spectrum.SingularValues.Count}{sampled}");
+            results.Value("information_abundance", spectrum.InformationAbundance, $"{spectrum.InformationAbundance:0.0} of {spectrum.SingularValues.Count}{sampled}");
+            results.Value("spectrum_rows", spectrum.Rows, $"{spectrum.Rows:N0} of {spectrum.TotalRows:N0}");
         }
         if (report.Distances is { } tau)
             results.Value("kendall_tau", tau.Mean, $"{WithError(tau.Mean, tau.StandardError)} over {tau.Users:N0} users");

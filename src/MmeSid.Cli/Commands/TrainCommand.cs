@@ -69,7 +69,7 @@ internal static class TrainCommand
         run.Results.Value("trained_rows", trained.Training.TrainedRows, $"{trained.Training.TrainedRows:N0} of {trained.Training.TableRows:N0}");
         run.Results.Value("training_seconds", trained.Training.Seconds, ResultSheet.Seconds(trained.Training.Seconds));
         Assignment.Report(run.Results, trained.Assigned);
-        Settlement.Report(run.Results, trained.Content.Collisions, trained.Settled);
+        Settlement.Report(run.Results, trained.Content, trained.Settled);
         if (earlier is not null)
             ReportMoves(run.Results, earlier, trained.Content);
         if (run.Verbose || run.Json)
@@ -95,20 +95,26 @@ internal static class TrainCommand
     /// <summary>How many items of an earlier bundle have other codes and SIDs now.</summary>
     private static void ReportMoves(ResultSheet results, SidBundle earlier, BundleContent now)
     {
-        long common = 0, codes = 0, sids = 0;
+        var oldRows = new List<long>();
+        var newRows = new List<long>();
         for (long row = 0; row < now.Items.Count; row++)
         {
             if (!earlier.Items.TryFind(now.Items[row], out long old))
                 continue;
-            common++;
-            codes += earlier.Codes[old].SequenceEqual(now.Codes[row]) ? 0 : 1;
-            sids += earlier.Sids[old].SequenceEqual(now.Sids[row]) ? 0 : 1;
+            oldRows.Add(old);
+            newRows.Add(row);
         }
+        int common = newRows.Count;
         results.Value("items_in_earlier_bundle", common);
-        results.Value("codes_moved", codes, Share(codes));
-        results.Value("sids_moved", sids, Share(sids));
+        Moved("codes_moved", earlier.Codes, now.Codes);
+        Moved("sids_moved", earlier.Sids, now.Sids);
 
-        string Share(long moved) => $"{moved:N0} of {common:N0} ({ResultSheet.Percent(common > 0 ? (double)moved / common : 0)})";
+        void Moved(string name, SidTable before, SidTable after)
+        {
+            // With an extra digit on one side only, no SID is what it was.
+            long moved = before.Levels != after.Levels ? common : CodeComparison.CountMoved(before.Select([.. oldRows]).Codes, after.Select([.. newRows]).Codes, after.Levels).Rows;
+            results.Value(name, moved, $"{moved:N0} of {common:N0} ({ResultSheet.Percent(common > 0 ? (double)moved / common : 0)})");
+        }
     }
 
     /// <summary>The options of one kind of quantizer. Each subcommand has its own, so that help shows what applies.</summary>

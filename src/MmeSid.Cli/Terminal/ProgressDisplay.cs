@@ -12,6 +12,7 @@ internal sealed class ProgressDisplay
 {
     private static readonly TimeSpan s_lineInterval = TimeSpan.FromSeconds(2);
 
+    private readonly Lock _lines = new();
     private readonly IAnsiConsole? _console;
     private readonly bool _quiet;
     private readonly bool _verbose;
@@ -74,7 +75,7 @@ internal sealed class ProgressDisplay
         TimeSpan next = s_lineInterval;
         var step = new ProgressStep(name, total, unit, current =>
         {
-            lock (this)
+            lock (_lines)
             {
                 if (current.Elapsed < next)
                     return;

@@ -36,7 +36,7 @@ public static class AssignmentPipeline
     /// <param name="receive">Takes the codes.</param>
     /// <param name="cancellation">Ends the work between blocks.</param>
     /// <exception cref="ArgumentException">Table and quantizer differ in dimension.</exception>
-    /// <exception cref="InvalidDataException">A value of the table is not finite; file, row and column named.</exception>
+    /// <exception cref="InvalidDataException">A value of the table is not finite, or overflows float32 when its row is rotated; file and row named.</exception>
     public static AssignmentReport Run(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(table);
@@ -134,7 +134,14 @@ public static class AssignmentPipeline
                 slot.Filled.Wait(_stop.Token);
                 int rows = RowsOf(block);
                 long start = Stopwatch.GetTimestamp();
-                report += _encoder.Encode(slot.Rows.View(0, rows), slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                try
+                {
+                    report += _encoder.Encode(slot.Rows.View(0, rows), slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                }
+                catch (UnfitRowException unfit)
+                {
+                    throw new InvalidDataException($"{_table.Place(block * _rowsPerBlock + unfit.Row)} {unfit.Problem}", unfit);
+                }
                 time += Stopwatch.GetElapsedTime(start);
                 slot.Coded.Release();
             }

@@ -1,4 +1,3 @@
-using System.Text.Json.Serialization;
 using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Embeddings;
@@ -10,7 +9,6 @@ namespace MmeSid.Engine.Embeddings;
 public sealed record TablePart(int Dimension, bool Normalize, double Weight)
 {
     /// <summary>The raw row that stands in for items the table lacks under <see cref="MissingItems.Mean"/>; null: the mean of the table at hand.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<float>? Mean { get; init; }
 
     /// <inheritdoc/>
@@ -31,7 +29,6 @@ public sealed record TablePart(int Dimension, bool Normalize, double Weight)
 public sealed record Preprocessing(IReadOnlyList<TablePart> Parts)
 {
     /// <summary>d of x: the sum of the parts'.</summary>
-    [JsonIgnore]
     public int Dimension => Parts.Sum(part => part.Dimension);
 
     /// <summary>The preprocessing of these tables.</summary>

@@ -74,7 +74,7 @@ public sealed record HealthReport
             Error = ReconstructionError.Measure(rows, bundle.Quantizer, bundle.Sids),
             Spectrum = Spectrum.Measure(rows, seed: options.Seed, threads: options.Threads),
             Agreement = bundle.Count < 2 ? null : SpaceAgreement.Measure(rows, bundle.Codes, options, backend, cancellation),
-            Distances = users is null ? null : KendallTau.Measure(rows, bundle.Quantizer, bundle.Sids, users),
+            Distances = users is null ? null : KendallTau.Measure(rows, bundle.Quantizer, bundle.Sids, users, options.Threads),
         };
     }
 }

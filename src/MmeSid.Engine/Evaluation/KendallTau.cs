@@ -24,29 +24,31 @@ public sealed record KendallTau(double Mean, double StandardError, long Users)
     /// <param name="quantizer">What the codes mean.</param>
     /// <param name="sids">[n, L or L + 1].</param>
     /// <param name="users">Histories.</param>
-    public static KendallTau Measure(EmbeddingTable rows, Quantizer quantizer, SidTable sids, IReadOnlyList<UserHistory> users)
+    /// <param name="threads">0 for all cores; changes nothing in the result.</param>
+    public static KendallTau Measure(EmbeddingTable rows, Quantizer quantizer, SidTable sids, IReadOnlyList<UserHistory> users, int threads = 0)
     {
         ArgumentNullException.ThrowIfNull(quantizer);
         ArgumentNullException.ThrowIfNull(sids);
-        return Measure(rows, quantizer.Dimension, (row, values) => quantizer.Reconstruct(sids[row][..quantizer.Levels], values), users);
+        return Measure(rows, quantizer.Dimension, (row, values) => quantizer.Reconstruct(sids[row][..quantizer.Levels], values), users, threads);
     }
 
     /// <summary>Compares two embeddings of the same items.</summary>
     /// <param name="original">[n, d].</param>
     /// <param name="other">[n, d'], the same rows.</param>
     /// <param name="users">Histories.</param>
-    public static KendallTau Measure(EmbeddingTable original, EmbeddingTable other, IReadOnlyList<UserHistory> users)
+    /// <param name="threads">0 for all cores; changes nothing in the result.</param>
+    public static KendallTau Measure(EmbeddingTable original, EmbeddingTable other, IReadOnlyList<UserHistory> users, int threads = 0)
     {
         ArgumentNullException.ThrowIfNull(other);
-        return Measure(original, other.Dimension, (row, values) => other.Read(row, 1, values), users);
+        return Measure(original, other.Dimension, (row, values) => other.Read(row, 1, values), users, threads);
     }
 
-    private static KendallTau Measure(EmbeddingTable original, int otherDimension, RowReader other, IReadOnlyList<UserHistory> users)
+    private static KendallTau Measure(EmbeddingTable original, int otherDimension, RowReader other, IReadOnlyList<UserHistory> users, int threads)
     {
         ArgumentNullException.ThrowIfNull(original);
         ArgumentNullException.ThrowIfNull(users);
         var taus = new double[users.Count];
-        Parallel.For(0, users.Count, index =>
+        Parallel.For(0, users.Count, new ParallelOptions { MaxDegreeOfParallelism = threads > 0 ? threads : Environment.ProcessorCount }, index =>
         {
             UserHistory user = users[index];
             long[] history = [.. user.History.Distinct()];

@@ -37,13 +37,6 @@ internal sealed class RowColumns
     public RowView View(long start, int count) =>
         count == 0 ? new RowView(default, Width) : new RowView(_matrix.Rows(start, count)[_first..], count, Width, _matrix.Dimension);
 
-    /// <summary>Copies rows one after the other.</summary>
-    public void CopyTo(long start, int count, Span<float> destination)
-    {
-        for (int i = 0; i < count; i++)
-            Row(start + i).CopyTo(destination.Slice(i * Width, Width));
-    }
-
     /// <summary>Rows worth one call of the backend: enough to keep its threads busy, few enough to cancel soon (about a second of work).</summary>
     /// <param name="codes">K of the search.</param>
     public int RowsPerCall(int codes)

@@ -66,7 +66,7 @@ internal sealed unsafe class RowRotation
         for (int i = 0; i < count; i++)
         {
             if (!System.Numerics.Tensors.TensorPrimitives.IsFiniteAll(destination.Slice(i * _dimension, _dimension)))
-                throw new ArgumentException($"row {firstRow + i} overflows float32 when it is rotated", nameof(rows));
+                throw new UnfitRowException(firstRow + i, "overflows float32 when it is rotated");
         }
     }
 

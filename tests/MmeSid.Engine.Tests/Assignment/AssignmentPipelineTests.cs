@@ -63,6 +63,19 @@ public sealed class AssignmentPipelineTests
     }
 
     [Fact]
+    public void ARowThatCannotBeRotatedIsNamedInItsTable()
+    {
+        float half = MathF.Sqrt(0.5f);
+        var quantizer = new Quantizer(QuantizerKind.Opq, 2, [[0, 0, 1, 1]], [half, half, -half, half]);
+        var rows = new RowMatrix(3, 2);
+        rows.Rows(2, 1).Fill(3e38f);
+        using EmbeddingTable table = EmbeddingTable.FromRows(rows, ItemIds.Sequential(3), "vast");
+        using IQuantizerEncoder encoder = quantizer.CreateEncoder(new ScalarBackend());
+        var problem = Assert.Throws<InvalidDataException>(() => AssignmentPipeline.Run(table, encoder, (_, _, _) => { }, TestContext.Current.CancellationToken));
+        Assert.Equal("vast: row 2 overflows float32 when it is rotated", problem.Message);
+    }
+
+    [Fact]
     public void AnotherDimensionIsRefused()
     {
         using EmbeddingTable table = EmbeddingTable.FromRows(new RowMatrix(2, 5), ItemIds.Sequential(2), "narrow");

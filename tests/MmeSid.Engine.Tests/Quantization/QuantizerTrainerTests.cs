@@ -241,6 +241,30 @@ public sealed class QuantizerTrainerTests
         }
     }
 
+    /// <summary>The folder goes away under way: the result comes all the same, and the trouble is told.</summary>
+    [Fact]
+    public void ACheckpointThatCannotBeWrittenCostsNoResult()
+    {
+        using RowMatrix rows = TestRows.Clustered(200, 3, 5, seed: 1);
+        var options = new TrainingOptions { Levels = 2, Codes = [8], CheckpointInterval = TimeSpan.Zero };
+        TrainingResult whole = TestRows.Train(rows, options, s_backend);
+        string folder = Directory.CreateTempSubdirectory().FullName;
+        options = options with { CheckpointPath = Path.Combine(folder, "checkpoint") };
+        var problems = new List<string>();
+        var progress = new Immediate<TrainingProgress>(value =>
+        {
+            if (value.Problem is not null)
+                problems.Add(value.Problem);
+            if (Directory.Exists(folder))
+                Directory.Delete(folder, recursive: true);
+        });
+        using EmbeddingTable table = TestRows.Table(TestRows.Copy(rows));
+        AssertSame(whole, QuantizerTrainer.Train(table, options, s_backend, progress, TestContext.Current.CancellationToken));
+        Assert.NotEmpty(problems);
+        Assert.All(problems, problem => Assert.Contains(folder, problem));
+        Assert.Contains(folder, Assert.Throws<DirectoryNotFoundException>(() => TestRows.Train(rows, options, s_backend)).Message);
+    }
+
     [Fact]
     public void ForeignAndDamagedCheckpointsAreRefused()
     {
