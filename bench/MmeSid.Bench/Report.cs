@@ -57,7 +57,7 @@ internal static class Report
     private static string MachinePage(IReadOnlyList<SuiteResult> results)
     {
         var page = new StringBuilder("# Bench results\n\nWritten by `./build.sh --target Bench`; do not edit.\n\n");
-        page.Append("Times are medians ± half the distance between the quartiles, of at least five runs (three when a run takes over half a minute; a peer stops after a minute and a half in all, at least one run). ");
+        page.Append("Times are medians ± half the distance between the quartiles, of at least five runs (three when a run takes over half a minute; a peer stops after half a minute in all, at least one run). ");
         page.Append("They include the packing of rows and the certificate; *prepared* is the packing of codewords and the tables between levels, done once per plan. ");
         page.Append("GFLOP/s counts what the definition asks for (2·n·d·ΣK). *Re-checked* is the share of decisions that the fast pass could not prove. ");
         page.Append("*Checked*: rows compared with the float64 oracle before timing.\n\n");
