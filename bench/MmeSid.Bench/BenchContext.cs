@@ -14,6 +14,9 @@ internal sealed class BenchContext : IDisposable
     /// <summary>Tiny shapes and two runs: shows that the bench works, measures nothing.</summary>
     public required bool Quick { get; init; }
 
+    /// <summary>Encode shapes with more codes per level are left out.</summary>
+    public required int MostCodes { get; init; }
+
     /// <summary>Real tables, or null where they are absent.</summary>
     public required string? DataFolder { get; init; }
 
