@@ -18,7 +18,7 @@ internal static unsafe class PlainProducts
         {
             using var packed = new PackedCodewords(target, targets.Dimension, (int)targets.Count, targets.Dimension);
             nint first = (nint)row;
-            int rowsPerBlock = kTilesPerBlock * Product.RowsPerTile, whole = (int)rows.Count / Product.RowsPerTile * Product.RowsPerTile;
+            int rowsPerBlock = kTilesPerBlock * Product.kRowsPerTile, whole = (int)rows.Count / Product.kRowsPerTile * Product.kRowsPerTile;
             Parallel.For(0, (whole + rowsPerBlock - 1) / rowsPerBlock, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new float[rowsPerBlock * (kCodesPerSlice + Product.CodesPerPanel)],
                 (block, _, buffer) =>
                 {

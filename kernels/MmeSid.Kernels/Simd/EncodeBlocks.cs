@@ -7,8 +7,8 @@ internal delegate bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float>
 internal static unsafe class EncodeBlocks
 {
     private const int kRowBytes = 640 << 10;
-    private const int kLeastTiles = 37;
-    private const int kMostTiles = 74;
+    private const int kLeastTiles = 9;
+    private const int kMostTiles = 18;
     private const int kBlocksPerThread = 4;
 
     /// <summary>Values between two operand rows: whole vectors, and never a multiple of 1 KB, or the rows of a tile would compete for the same cache sets.</summary>
@@ -23,7 +23,7 @@ internal static unsafe class EncodeBlocks
     /// them takes longer than multiplying (a depth block of them then still fits).
     /// </summary>
     public static int RowsPerBlock(int stride)
-        => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.RowsPerTile, kLeastTiles, kMostTiles) * Product.RowsPerTile;
+        => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
 
     /// <summary>Calls <paramref name="encode"/> for every block; codes and errors of a row depend on nothing but the row.</summary>
     /// <exception cref="ArgumentException">A value is not finite: the first in row order is named.</exception>

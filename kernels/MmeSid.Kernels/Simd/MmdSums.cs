@@ -181,7 +181,7 @@ public sealed partial class SimdBackend
         }
 
         // Whole tiles of rows and whole panels of columns.
-        public static int BlockRows { get; } = LeastCommonMultiple(Product.RowsPerTile, Product.CodesPerPanel) is var multiple
+        public static int BlockRows { get; } = LeastCommonMultiple(Product.kRowsPerTile, Product.CodesPerPanel) is var multiple
             ? (kLeastBlockRows + multiple - 1) / multiple * multiple : 0;
 
         public int Count { get; }

@@ -40,7 +40,7 @@ internal sealed unsafe class Transport : IDisposable
     // Products of a block of rows take about this many values of the second-level cache.
     private const int kProductsPerBlock = 1 << 16;
 
-    private const int kTilesPerBlock = 36;
+    private const int kTilesPerBlock = 9;
     private const int kRowsPerUnit = 4096;
 
     private const long kStoredBytes = 256L << 20;
@@ -96,7 +96,7 @@ internal sealed unsafe class Transport : IDisposable
             _stored = new RowMatrix((long)Blocks * BlockRows, _packed.PaddedCount);
     }
 
-    private int BlockRows => Product.RowsPerTile * Math.Clamp(kProductsPerBlock / _packed.PaddedCount / Product.RowsPerTile, 1, kTilesPerBlock);
+    private int BlockRows => Product.kRowsPerTile * Math.Clamp(kProductsPerBlock / _packed.PaddedCount / Product.kRowsPerTile, 1, kTilesPerBlock);
 
     private int Blocks => (_count + BlockRows - 1) / BlockRows;
 

@@ -52,7 +52,7 @@ internal sealed unsafe class TopScan
     private const int kFewQueries = 6;
 
     // Even: the rows of a block are whole groups of kRowsAtOnce.
-    private const int kTilesPerBlock = 10;
+    private const int kTilesPerBlock = 3;
 
     // A list holds at least this many candidates beside its best k: fewer raise T sooner, more are sifted less often.
     private const int kLeastSpare = 32;
@@ -107,7 +107,7 @@ internal sealed unsafe class TopScan
         Array.Fill(_proven, double.NegativeInfinity);
     }
 
-    private const int BlockRows = kTilesPerBlock * Product.RowsPerTile;
+    private const int BlockRows = kTilesPerBlock * Product.kRowsPerTile;
 
     private int PaddedQueries => PackedCodewords.Padded(_queryCount);
 
@@ -353,7 +353,7 @@ internal sealed unsafe class TopScan
                 return;
             }
             nint stride = _scan._itemStride;
-            if (rows % Product.RowsPerTile != 0)
+            if (rows % Product.kRowsPerTile != 0)
             {
                 for (int i = 0; i < rows; i++)
                     _scan.Item(start + i).CopyTo(_tail!.Rows(i, 1));
