@@ -57,7 +57,7 @@ Task("Test")
     .Does(() => testTotals = RunTests());
 
 Task("Bench")
-    .Description("Measures ceilings, kernels and peers into bench/results/<machine>/. --suites a,b (none: only the tables)  --quick  --peers false  --most-codes K  --quality  --readme")
+    .Description("Measures ceilings, kernels and peers into bench/results/<machine>/. --suites a,b (none: only the tables)  --quick  --peers false  --quality  --readme")
     .IsDependentOn("Build")
     .Does(() =>
 {
@@ -70,8 +70,6 @@ Task("Bench")
         arguments.Append("--quick");
     if (!Argument("peers", true))
         arguments.Append("--no-peers");
-    if (HasArgument("most-codes"))
-        arguments.Append("--most-codes").Append(Argument<string>("most-codes"));
     if (HasArgument("quality"))
         arguments.Append("--quality");
     if (HasArgument("readme"))

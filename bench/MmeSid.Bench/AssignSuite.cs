@@ -7,8 +7,8 @@ internal static class AssignSuite
 {
     private const int kPeerDimension = 768;
 
-    /// <summary>Bounds the time and the memory of a shape; the row count is in the table.</summary>
-    private const double kOperationsPerRun = 2.5e12, kValuesInMemory = 1 << 29;
+    /// <summary>Bounds the memory of a shape; the row count is in the table.</summary>
+    private const double kValuesInMemory = 1 << 29;
 
     public static IEnumerable<Figure> Run(BenchContext context)
     {
@@ -19,7 +19,7 @@ internal static class AssignSuite
             foreach (int codeCount in context.Quick ? Cases.AssignCodes.Take(2) : Cases.AssignCodes)
             {
                 EncodePlan plan = TrainedPlans.Vq(all, codeCount);
-                int count = (int)Math.Min(all.Count, kOperationsPerRun / (2.0 * dimension * codeCount));
+                int count = BenchContext.RowsWithin(2.0 * dimension * codeCount, all.Count);
                 using RowMatrix? fewer = count == all.Count ? null : BenchData.Synth(count, dimension);
                 RowMatrix rows = fewer ?? all;
                 ushort[] codes = new ushort[rows.Count];

@@ -7,15 +7,14 @@ namespace MmeSid.Bench;
 /// <summary>What every suite needs: ceilings, sizes, peers, and a folder for files that peers read.</summary>
 internal sealed class BenchContext : IDisposable
 {
+    private const double kOperationsPerRun = 5e11;
+
     private readonly string _temporary = Directory.CreateTempSubdirectory("mmesid-bench-").FullName;
 
     public required Ceilings Ceilings { get; init; }
 
     /// <summary>Tiny shapes and two runs: shows that the bench works, measures nothing.</summary>
     public required bool Quick { get; init; }
-
-    /// <summary>Encode shapes with more codes per level are left out.</summary>
-    public required int MostCodes { get; init; }
 
     /// <summary>Real tables, or null where they are absent.</summary>
     public required string? DataFolder { get; init; }
@@ -48,6 +47,12 @@ internal sealed class BenchContext : IDisposable
 
     /// <summary>Times work with the runs that this bench takes.</summary>
     public Timing Time(Action work) => Timing.Of(work, Quick);
+
+    /// <summary>Times work that float32 multiply-adds bound, and in turn with it what the machine can do of them.</summary>
+    public Timing TimeWithCeiling(Action work, int threads) => Timing.Of(work, Quick, () => Ceiling.Fp32Now(threads));
+
+    /// <summary>The rows that keep one run to about the operations of the largest target, when each row takes this many.</summary>
+    public static int RowsWithin(double operationsPerRow, long rows) => (int)Math.Min(rows, kOperationsPerRun / operationsPerRow);
 
     /// <summary>Says on standard error what is going on.</summary>
     public static void Say(string line) => Console.Error.WriteLine(line);

@@ -28,11 +28,11 @@ internal static class EncodeRun
         {
             EncodeReport report = encoder!.Encode(rows.View(0, (int)rows.Count), codes);
             string check = Check(rows, plan, codes, checkAll);
-            Timing time = context.Time(() =>
+            Timing time = context.TimeWithCeiling(() =>
             {
                 using IEncoder prepared = backend.CreateEncoder(plan);
                 prepared.Encode(rows.View(0, (int)rows.Count), codes);
-            });
+            }, threads);
             int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
             return new Figure
             {

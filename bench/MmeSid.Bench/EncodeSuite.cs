@@ -12,12 +12,7 @@ internal static class EncodeSuite
     {
         foreach ((int dimension, int levels, int codeCount) in context.Quick ? [new(96, 3, 32)] : Cases.EncodeBench)
         {
-            if (codeCount > context.MostCodes)
-            {
-                context.Remarks.Add($"{levels} × {codeCount}, d {dimension} was left out of this run (--most-codes {context.MostCodes})");
-                continue;
-            }
-            using RowMatrix rows = BenchData.Synth(context.Size(Cases.EncodeRows, 3000), dimension);
+            using RowMatrix rows = BenchData.Synth(BenchContext.RowsWithin(2.0 * dimension * levels * codeCount, context.Size(Cases.EncodeRows, 3000)), dimension);
             ushort[] codes = new ushort[rows.Count * levels];
             string shape = $"{levels} × {codeCount}";
             EncodePlan residual = TrainedPlans.Residual(rows, levels, codeCount), prefix = TrainedPlans.PrefixSemantic(rows, levels, codeCount);

@@ -61,9 +61,13 @@ internal sealed record Figure
     [JsonIgnore]
     public double Rate => Operations / Time.Median / 1e9;
 
-    /// <summary>Share of the ceiling that was reached.</summary>
+    /// <summary>Share of the best ceiling that was reached.</summary>
     [JsonIgnore]
     public double? CeilingShare => Ceiling == 0 ? null : (Operations > 0 ? Operations : Bytes) / Time.Median / 1e9 / Ceiling;
+
+    /// <summary>The same against the ceiling measured in turn with the runs; null where that was not done.</summary>
+    [JsonIgnore]
+    public double? CeilingShareMeanwhile => Rate / Time.CeilingMeanwhile;
 }
 
 /// <summary>The figures of one suite with where they come from; one JSON file under <c>bench/results/&lt;machine&gt;/</c>.</summary>

@@ -6,14 +6,13 @@ var suites = new Option<string>("--suites") { Description = $"Comma-separated: {
 var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: shows that the bench works." };
 var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
-var largest = new Option<int>("--most-codes") { Description = "Leaves out encode shapes with more codes per level, which take most of the time.", DefaultValueFactory = _ => int.MaxValue };
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
-var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme, largest, quality };
+var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme, quality };
 root.SetAction(parsed => Run(
-    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(largest), parsed.GetValue(quality)));
+    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
 return root.Parse(args).Invoke();
 
-static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers, string? readme, int mostCodes, bool quality)
+static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers, string? readme, bool quality)
 {
     string[] wanted = suiteNames switch { "all" => Suites.Names, "none" => [], _ => suiteNames.Split(',', StringSplitOptions.TrimEntries) };
     if (wanted.Except(Suites.Names).FirstOrDefault() is { } unknown)
@@ -33,7 +32,6 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
         {
             Ceilings = Ceilings.Measure(quick),
             Quick = quick,
-            MostCodes = mostCodes,
             DataFolder = dataFolder,
             Faiss = noPeers ? null : new FaissPeer(repository),
             Repository = repository,
@@ -42,12 +40,15 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
         {
             BenchContext.Say($"{suite.Name}: {suite.Title}");
             context.Remarks.Clear();
+            StolenTime before = StolenTime.Now();
             List<Figure> figures = [];
             foreach (Figure figure in suite.Run(context))
             {
                 figures.Add(figure);
                 BenchContext.Say("  " + Report.Line(figure));
             }
+            if (StolenTime.Now().Since(before) is { } remarkable)
+                context.Remarks.Add(remarkable);
             foreach (string remark in context.Remarks)
                 BenchContext.Say("  " + remark);
             Report.Save(folder, new SuiteResult(suite.Name, suite.Title, machine, [.. context.Ceilings.All], [.. context.Remarks], figures));

@@ -7,7 +7,8 @@ namespace MmeSid.Bench;
 /// <param name="Spread">Half the distance between the lower and the upper quartile, seconds.</param>
 /// <param name="Runs">How often it ran, warm-up excluded.</param>
 /// <param name="AllocatedBytes">Least that one run allocated on the garbage-collected heap, all threads; null where that was not measured.</param>
-internal sealed record Timing(double Median, double Spread, int Runs, long? AllocatedBytes)
+/// <param name="CeilingMeanwhile">Median of the ceiling measured before every run, 10⁹ operations per second; null where none was measured.</param>
+internal sealed record Timing(double Median, double Spread, int Runs, long? AllocatedBytes, double? CeilingMeanwhile = null)
 {
     private const double kSecondsInAll = 3;
     private const double kSlowRun = 30;
@@ -15,19 +16,24 @@ internal sealed record Timing(double Median, double Spread, int Runs, long? Allo
     /// <summary>
     /// Runs once to warm up, then at least five times (three when one run takes over half a minute), more for short ones.
     /// </summary>
-    public static Timing Of(Action work, bool quick)
+    /// <param name="work">What is timed.</param>
+    /// <param name="quick">Two runs are enough.</param>
+    /// <param name="ceiling">Measured in turn with the work, outside its time; or null.</param>
+    public static Timing Of(Action work, bool quick, Func<double>? ceiling = null)
     {
         double warmUp = Seconds(work);
         int runs = quick ? 2 : warmUp > kSlowRun ? 3 : (int)Math.Clamp(kSecondsInAll / warmUp, 5, 25);
-        double[] times = new double[runs];
+        double[] times = new double[runs], ceilings = new double[ceiling is null ? 0 : runs];
         long allocated = long.MaxValue;
         for (int run = 0; run < runs; run++)
         {
+            if (ceiling is not null)
+                ceilings[run] = ceiling();
             long before = GC.GetTotalAllocatedBytes(precise: true);
             times[run] = Seconds(work);
             allocated = Math.Min(allocated, GC.GetTotalAllocatedBytes(precise: true) - before);
         }
-        return Of(times, allocated);
+        return Of(times, allocated) with { CeilingMeanwhile = ceiling is null ? null : Quantile([.. ceilings.Order()], 0.5) };
     }
 
     /// <summary>Summary of times taken elsewhere.</summary>

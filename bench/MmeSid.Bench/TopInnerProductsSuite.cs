@@ -21,9 +21,9 @@ internal static class TopInnerProductsSuite
 
             Search();
             string check = Check(queries, items, shape, indices, scores);
-            Timing time = context.Time(Search);
-            Ceiling ceiling = context.Ceilings.For(BenchContext.AllThreads);
             bool arithmetic = shape.Queries >= kArithmeticFrom;
+            Timing time = arithmetic ? context.TimeWithCeiling(Search, BenchContext.AllThreads) : context.Time(Search);
+            Ceiling ceiling = context.Ceilings.For(BenchContext.AllThreads);
             yield return new Figure
             {
                 Operation = $"TopInnerProducts, {shape.Queries} {(shape.Queries == 1 ? "query" : "queries")}, k {shape.Count}",

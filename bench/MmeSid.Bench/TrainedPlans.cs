@@ -8,7 +8,8 @@ namespace MmeSid.Bench;
 /// <summary>Codebooks learned from the rows they are timed on, with few iterations: near enough to trained ones for speed and re-checks.</summary>
 internal static class TrainedPlans
 {
-    private const int kIterations = 5, kRowsPerCode = 32;
+    private const int kIterations = 5, kMostRowsPerCode = 32, kLeastRowsPerCode = 2;
+    private const double kOperationsPerIteration = 4e11;
 
     /// <summary>One level.</summary>
     public static EncodePlan Vq(RowMatrix rows, int codes) => Train(rows, QuantizerKind.Vq, 1, codes);
@@ -35,7 +36,7 @@ internal static class TrainedPlans
             Seed = 1,
             Initialization = KMeansInitialization.Random,
             Iterations = kIterations,
-            TrainRows = Math.Min(rows.Count, (long)kRowsPerCode * codes),
+            TrainRows = Math.Min(rows.Count, Math.Clamp((long)(kOperationsPerIteration / (2.0 * rows.Dimension * codes)), (long)kLeastRowsPerCode * codes, (long)kMostRowsPerCode * codes)),
         };
         EmbeddingTable table = EmbeddingTable.FromRows(rows, ItemIds.Sequential(rows.Count), "rows");
         return Of(QuantizerTrainer.Train(table, options, BenchContext.Simd(BenchContext.AllThreads)).Quantizer);

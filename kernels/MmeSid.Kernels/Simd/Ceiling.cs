@@ -11,6 +11,7 @@ namespace MmeSid.Kernels.Simd;
 public sealed record Ceiling(int Threads, double Fp32, double Int8, double Int16, double Memory)
 {
     private const double kSecondsPerRound = 0.05;
+    private const long kStepsNow = 1 << 23;
 
     // Where the loops' results go, so that no loop can be dropped as useless.
     private static double s_result;
@@ -42,6 +43,16 @@ public sealed record Ceiling(int Threads, double Fp32, double Int8, double Int16
             CeilingLoops.HasDotInt8 ? Rate(threads, rounds, CeilingLoops.DotInt8Operations, steps => CeilingLoops.DotInt8(steps)) : 0,
             CeilingLoops.HasDotInt16 ? Rate(threads, rounds, CeilingLoops.DotInt16Operations, steps => CeilingLoops.DotInt16(steps)) : 0,
             (double)share * threads / Best(rounds, threads, Read) / 1e9);
+    }
+
+    /// <summary>
+    /// One short round of <see cref="Fp32"/>: what this many threads get now, with whatever else is going on. Taken in turn with a kernel's
+    /// runs, the ratio of the two medians does not depend on how busy the machine was.
+    /// </summary>
+    public static double Fp32Now(int threads)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
+        return (double)CeilingLoops.MultiplyAddOperations * kStepsNow * threads / Together(threads, _ => CeilingLoops.MultiplyAdd(kStepsNow)) / 1e9;
     }
 
     private static double Rate(int threads, int rounds, int operationsPerStep, Func<long, double> loop)
