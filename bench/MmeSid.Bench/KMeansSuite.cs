@@ -47,7 +47,7 @@ internal static class KMeansSuite
             ];
             Figure[] theirs = [.. peers.GroupBy(peer => peer.Tuned).Select(group => Peer(shape, iterations, rows, [.. group]))];
             double? theirObjective = peers.Length == 0 ? null
-                : peers.Where(peer => !peer.Tuned).Average(peer => Objective(rows, NpyFile.Read<float>(peer.Output!).Values));
+                : peers.Where(peer => peer.Tuned).Average(peer => Objective(rows, NpyFile.Read<float>(peer.Output!).Values));
 
             Figure ours = assignment with
             {
@@ -120,7 +120,7 @@ internal static class KMeansSuite
         Codes = shape.Codes,
         Time = Timing.Of([.. seeds.Select(seed => seed.Seconds.Single())]),
         Operations = 2.0 * rows.Count * rows.Dimension * shape.Codes * iterations,
-        Note = Text($"objective {seeds.Average(seed => Objective(rows, NpyFile.Read<float>(seed.Output!).Values)):G6}, mean over three seeds"),
+        Note = Text($"objective {seeds.Average(seed => Objective(rows, NpyFile.Read<float>(seed.Output!).Values)):G6}, mean over {seeds.Length} {(seeds.Length == 1 ? "seed" : "seeds")}"),
         Headline = true,
     };
 
