@@ -25,6 +25,12 @@ public static partial class Cases
         /// <summary>Rows half-way between two codewords, then moved by a few units in the last place.</summary>
         NearTies,
 
+        /// <summary>The same at the second level: a first codeword, and behind it half-way between two of the second.</summary>
+        LaterNearTies,
+
+        /// <summary>All values within a few 1e-6 of 1, so that far more codes survive the screen than its lists hold.</summary>
+        Crowded,
+
         /// <summary>Values around 1e-39: denormal in float32, squares below its range.</summary>
         Denormal,
 
@@ -71,18 +77,19 @@ public static partial class Cases
         public float[] Values()
         {
             float[] rows = Values(7, 0, Rows);
-            if (Data is not (EncodeData.NearTies or EncodeData.Duplicates))
+            if (Data is not (EncodeData.NearTies or EncodeData.LaterNearTies or EncodeData.Duplicates))
                 return rows;
-            float[] first = Codewords(0, 0);
+            bool later = Data == EncodeData.LaterNearTies && Codes.Length > 1;
+            float[] first = Codewords(0, 0), second = later ? Codewords(1, 0) : first;
             for (int i = 0; i < Rows; i++)
             {
-                int left = i % Codes[0], right = (i * 7 + 1) % Codes[0];
+                int between = Codes[later ? 1 : 0], left = i % between, right = (i * 7 + 1) % between, before = i * 5 % Codes[0];
                 for (int j = 0; j < Dimension; j++)
                 {
-                    float a = first[left * Dimension + j], b = first[right * Dimension + j];
-                    rows[i * Dimension + j] = Data == EncodeData.Duplicates ? a : (a + b) / 2;
+                    float a = second[left * Dimension + j], b = second[right * Dimension + j];
+                    rows[i * Dimension + j] = (later ? first[before * Dimension + j] : 0) + (Data == EncodeData.Duplicates ? a : (a + b) / 2);
                 }
-                if (Data == EncodeData.NearTies && i % 4 > 0)
+                if (Data != EncodeData.Duplicates && i % 4 > 0)
                 {
                     ref float moved = ref rows[i * Dimension + i % Dimension];
                     for (int step = 0; step < (i % 4 == 3 ? 10 : i % 4); step++)
@@ -118,6 +125,7 @@ public static partial class Cases
                     EncodeData.Denormal => scaled * 1e-39f,
                     EncodeData.Huge => scaled * 5e37f,
                     EncodeData.Spike => i % Dimension == Dimension / 2 ? scaled * 1e6f : scaled,
+                    EncodeData.Crowded => 1 + scaled * 1e-6f,
                     EncodeData.Zero => seed == 7 ? 0 : scaled,
                     _ => scaled,
                 };
@@ -144,6 +152,9 @@ public static partial class Cases
             }
             foreach (EncodeData data in Enum.GetValues<EncodeData>())
                 yield return new EncodeCase(kind, data, data == EncodeData.Huge ? 12 : 100, 19, [48, 33, 20]);
+            // Exact ties of long rows; more survivors than a list holds, over several chunks of codes.
+            yield return new EncodeCase(kind, EncodeData.Integers, 9, 1031, [20, 40]);
+            yield return new EncodeCase(kind, EncodeData.Crowded, 30, 24, [40, 1500]);
         }
     }
 

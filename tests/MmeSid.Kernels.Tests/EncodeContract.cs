@@ -37,17 +37,20 @@ public abstract class EncodeContract(IBackend backend)
     }
 
     [Theory, InlineData(2), InlineData(5), InlineData(70)]
-    public void Beams_equal_the_oracles(int beam)
+    public void Beams_equal_the_oracles_with_tables_and_without(int beam)
     {
         foreach (Cases.EncodeCase encodeCase in Cases.EncodeTests.Where(encodeCase => encodeCase.Rows <= 100 && encodeCase.Dimension <= 31 && encodeCase.Codes.Max() <= 100))
         {
             float[] rows = encodeCase.Values();
             (ushort[] codes, float[] errors) = Encode(_oracle, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), new EncodeOptions { Beam = beam });
 
-            (ushort[] actualCodes, float[] actualErrors) = Encode(backend, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), new EncodeOptions { Beam = beam });
+            foreach (EncodeOptions options in (EncodeOptions[])[new() { Beam = beam }, new() { Beam = beam, TableBytes = 0 }])
+            {
+                (ushort[] actualCodes, float[] actualErrors) = Encode(backend, encodeCase.Plan(), new RowView(rows, encodeCase.Dimension), options);
 
-            Assert.True(codes.AsSpan().SequenceEqual(actualCodes), $"beam {beam}: {encodeCase}");
-            Assert.True(errors.AsSpan().SequenceEqual(actualErrors), $"beam {beam}: {encodeCase}");
+                Assert.True(codes.AsSpan().SequenceEqual(actualCodes), $"beam {beam}, tables of at most {options.TableBytes} bytes: {encodeCase}");
+                Assert.True(errors.AsSpan().SequenceEqual(actualErrors), $"beam {beam}, tables of at most {options.TableBytes} bytes: {encodeCase}");
+            }
         }
     }
 

@@ -123,7 +123,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
         {
             Span<float> residual = workspace.Row(i, d);
             TensorPrimitives.Subtract(rows[i], _centre, residual);
-            double norm = workspace.SetNorm(i, residual);
+            double norm = workspace.Norms[i] = EncodeLevel.OperandNorm(residual);
             if (!double.IsFinite(norm) && !TensorPrimitives.IsFiniteAll<float>(rows[i]))
                 return false;
             workspace.Errors[i] = Bounds.Float32 * norm;
@@ -138,7 +138,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
                 Span<ushort> path = codes.Slice(i * levels, level + 1);
                 path[level] = (ushort)Settle(workspace, rows[i], i, path, level, ref report);
                 if (level + 1 < levels)
-                    Advance(workspace, i, level, path[level]);
+                    workspace.Errors[i] += _levels[level].Advance(workspace.Row(i, _wide ? 2 * d : d), path[level], out workspace.Norms[i]);
             }
         }
         report += new EncodeReport((long)rows.Count * levels, 0, 0, 0);
@@ -240,27 +240,6 @@ internal sealed unsafe class SimdEncoder : IEncoder
         return workspace.Recheck.Decide(row, path, level, default, ref report);
     }
 
-    // r̂ −= w[code] (and the running sum beside it in the wide form), with the new norm and the rounding it added.
-    private void Advance(Workspace workspace, int index, int level, int code)
-    {
-        int d = Plan.Dimension;
-        float[]? centred = _levels[level].Subtrahends;
-        ReadOnlySpan<float> codeword = centred is null ? Plan.Codeword(level, code) : centred.AsSpan(code * d, d);
-        Span<float> residual = workspace.Row(index, d);
-        TensorPrimitives.Subtract(residual, codeword, residual);
-        double rounding = centred is null ? 0 : Bounds.Float32 * _levels[level].MaximumNorm;
-        if (_wide)
-        {
-            Span<float> both = workspace.Row(index, 2 * d), chosen = both[d..];
-            TensorPrimitives.Add(chosen, codeword, chosen);
-            workspace.Errors[index] += 2 * rounding + Bounds.Float32 * workspace.SetNorm(index, both);
-        }
-        else
-        {
-            workspace.Errors[index] += rounding + Bounds.Float32 * workspace.SetNorm(index, residual);
-        }
-    }
-
     /// <summary>The buffers of one worker.</summary>
     private sealed class Workspace : IDisposable
     {
@@ -312,10 +291,6 @@ internal sealed unsafe class SimdEncoder : IEncoder
         public Recheck Recheck { get; }
 
         public Span<float> Row(int index, int width) => new(Rows + (nint)index * _stride, width);
-
-        // Squares that underflow are made up for, so that the norm is never too small.
-        public double SetNorm(int index, ReadOnlySpan<float> row) =>
-            Norms[index] = Math.Sqrt(TensorPrimitives.SumOfSquares(row) + row.Length * (double)float.Epsilon);
 
         public void AddSurvivor(int row, int code, float score, float limit)
         {

@@ -8,12 +8,13 @@ namespace MmeSid.Kernels.Simd;
 /// <summary>
 /// encode with a beam of B &gt; 1 prefixes (EncodeOptions.Beam)                       oracle: Scalar/Encode.cs
 /// <code>
-///   in    rows (n, d) row-major f32 · plan with tables between all levels (EncodeForm.Tables)
+///   in    rows (n, d) row-major f32 · plan
 ///   out   codes (n, L) u16 of the best path · errors (n) f32
-///   does  x̂ · w once per level for all beams; s[b, k] = D_b + β[k] − 2 x̂·w[k] + Σ_j T_j[path_b[j], k], D_b the prefix's own distance in
+///   does  with tables between all levels (EncodeForm.Tables), x̂ · w once per level for all beams; where they would exceed the budget,
+///         r̂_b · w once per prefix b and no tables (Residual, Wide); s[b, k] = D_b + β[k] − 2 x̂·w[k] + Σ_j T_j[path_b[j], k], D_b the prefix's own distance in
 ///         float64; extensions within 2E of the B-th smallest survive; as many survivors as are kept: proven, more: Recheck
 ///   ties  the lexicographically smaller path, decided exactly
-///   cost  2·n·d·ΣK flop + 2·n·B·ΣK·(l + 2) for the scores, and n·B·L·d float64 operations for D_b
+///   cost  2·n·d·ΣK flop (without tables B times that) + 2·n·B·ΣK·(l + 2) for the scores, and n·B·L·d float64 operations for D_b
 /// </code>
 /// </summary>
 internal sealed unsafe class SimdBeamEncoder : IEncoder
@@ -22,29 +23,33 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
     private readonly float[] _centre;
     private readonly int _beam;
     private readonly int _threads;
+    private readonly bool _perPrefix;
+    private readonly int _width;
     private readonly int _stride;
     private readonly int _rowsPerBlock;
+    private readonly int _operandsPerBlock;
     private readonly int _columns;
     private readonly ConcurrentBag<Workspace> _idle = [];
     private bool _disposed;
 
     public SimdBeamEncoder(EncodePlan plan, EncodeOptions options, int threads)
     {
-        long bytes = EncodeLevel.TableBytes(plan);
-        if (bytes > options.TableBytes)
-            throw new ArgumentException($"a beam of {options.Beam} with these codebooks needs {bytes / 1e9:F2} GB of look-up tables, {options.TableBytes / 1e9:F2} GB are allowed");
         Plan = plan;
         _beam = options.Beam;
         _threads = threads;
         _centre = SimdEncoder.Centre(plan);
+        _perPrefix = EncodeLevel.TableBytes(plan) > options.TableBytes;
+        EncodeForm form = !_perPrefix ? EncodeForm.Tables : plan.Kind == PlanKind.PrefixSemantic ? EncodeForm.Wide : EncodeForm.Residual;
         _levels = new EncodeLevel[plan.Levels];
         for (int level = 0; level < plan.Levels; level++)
         {
-            _levels[level] = new EncodeLevel(plan, level, _centre, EncodeForm.Tables, threads);
+            _levels[level] = new EncodeLevel(plan, level, _centre, form, threads, beam: true);
             _columns = Math.Max(_columns, _levels[level].PaddedCodes);
         }
-        _stride = EncodeBlocks.Stride(plan.Dimension);
-        _rowsPerBlock = EncodeBlocks.RowsPerBlock(_stride);
+        _width = form == EncodeForm.Wide ? 2 * plan.Dimension : plan.Dimension;
+        _stride = EncodeBlocks.Stride(_width);
+        _rowsPerBlock = _perPrefix ? Math.Max(1, EncodeBlocks.RowsPerBlock(_stride) / _beam) : EncodeBlocks.RowsPerBlock(_stride);
+        _operandsPerBlock = Product.PaddedRows(_perPrefix ? checked(_rowsPerBlock * _beam) : _rowsPerBlock);
     }
 
     public EncodePlan Plan { get; }
@@ -81,21 +86,25 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
     private bool EncodeBlock(Workspace workspace, RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
     {
-        int d = Plan.Dimension, levels = Plan.Levels;
+        int levels = Plan.Levels;
         for (int i = 0; i < rows.Count; i++)
         {
-            Span<float> operand = new(workspace.Rows + (nint)i * _stride, d);
-            TensorPrimitives.Subtract(rows[i], _centre, operand);
-            workspace.Norms[i] = Math.Sqrt(TensorPrimitives.SumOfSquares<float>(operand) + d * (double)float.Epsilon);
+            SetOperand(workspace, i, rows[i], []);
             if (!double.IsFinite(workspace.Norms[i]) && !TensorPrimitives.IsFiniteAll<float>(rows[i]))
                 return false;
             workspace.Kept[i] = [[]];
         }
         for (int level = 0; level < levels; level++)
         {
-            Product.Multiply(workspace.Rows, _stride, rows.Count, _levels[level].Codewords, 0, _levels[level].PaddedCodes, workspace.Products, _columns);
+            int operands = _perPrefix && level > 0 ? SetOperands(workspace, rows) : rows.Count;
+            Product.Multiply(workspace.Rows, _stride, operands, _levels[level].Codewords, 0, _levels[level].PaddedCodes, workspace.Products, _columns);
+            int first = 0;
             for (int i = 0; i < rows.Count; i++)
-                workspace.Kept[i] = Extend(workspace, rows[i], i, level, ref report);
+            {
+                int own = _perPrefix ? workspace.Kept[i].Count : 1;
+                workspace.Kept[i] = Extend(workspace, rows[i], first, own, workspace.Kept[i], level, ref report);
+                first += own;
+            }
         }
         report += new EncodeReport((long)rows.Count * levels, 0, 0, 0);
         for (int i = 0; i < rows.Count; i++)
@@ -108,11 +117,37 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         return true;
     }
 
-    // The kept prefixes of the next level: the best B, at the last level the best alone.
-    private List<ushort[]> Extend(Workspace workspace, ReadOnlySpan<float> row, int index, int levelIndex, ref EncodeReport report)
+    // An operand for every kept prefix of every row, row by row; returns their number.
+    private int SetOperands(Workspace workspace, RowView rows)
+    {
+        int place = 0;
+        for (int i = 0; i < rows.Count; i++)
+        {
+            foreach (ushort[] prefix in workspace.Kept[i])
+                SetOperand(workspace, place++, rows[i], prefix);
+        }
+        return place;
+    }
+
+    private void SetOperand(Workspace workspace, int place, ReadOnlySpan<float> row, ReadOnlySpan<ushort> prefix)
+    {
+        int d = Plan.Dimension;
+        Span<float> operand = new(workspace.Rows + (nint)place * _stride, _width);
+        TensorPrimitives.Subtract(row, _centre, operand[..d]);
+        operand[d..].Clear();
+        double norm = EncodeLevel.OperandNorm(operand), error = Bounds.Float32 * norm;
+        for (int j = 0; j < prefix.Length; j++)
+            error += _levels[j].Advance(operand, prefix[j], out norm);
+        workspace.Norms[place] = norm;
+        workspace.Errors[place] = error;
+    }
+
+    // The kept prefixes of the next level: the best B, at the last level the best alone. The row's operands, one or one per prefix, begin at
+    // `first`.
+    private List<ushort[]> Extend(
+        Workspace workspace, ReadOnlySpan<float> row, int first, int operands, List<ushort[]> prefixes, int levelIndex, ref EncodeReport report)
     {
         EncodeLevel level = _levels[levelIndex];
-        List<ushort[]> prefixes = workspace.Kept[index];
         int wanted = levelIndex == Plan.Levels - 1 ? 1 : (int)Math.Min(_beam, (long)prefixes.Count * level.CodeCount);
 
         // D_b relative to the smallest: only differences between prefixes count.
@@ -132,10 +167,11 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         {
             distances[0] = 0;
         }
-        double error = level.ScreenError(workspace.Norms[index], Bounds.Float32 * workspace.Norms[index], spread, uncertainty);
+        double error = level.ScreenError(
+            TensorPrimitives.Max<double>(workspace.Norms.AsSpan(first, operands)), TensorPrimitives.Max<double>(workspace.Errors.AsSpan(first, operands)), spread, uncertainty);
         workspace.Survivors.Clear();
         if (double.IsFinite(error))
-            Screen(workspace, index, level, prefixes, smallest, wanted, 2 * error);
+            Screen(workspace, first, level, prefixes, smallest, wanted, 2 * error);
         else
             workspace.AddEverything(prefixes.Count, level.CodeCount);
 
@@ -144,17 +180,16 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         return workspace.Recheck.Keep(row, prefixes, levelIndex, workspace.Survivors, wanted, ref report);
     }
 
-    private void Screen(Workspace workspace, int index, EncodeLevel level, List<ushort[]> prefixes, double smallestDistance, int wanted, double margin)
+    private void Screen(Workspace workspace, int first, EncodeLevel level, List<ushort[]> prefixes, double smallestDistance, int wanted, double margin)
     {
         float** tables = stackalloc float*[level.Tables];
-        float* products = workspace.Products + (nint)index * _columns;
         Span<float> best = workspace.Best.AsSpan(0, wanted);
         best.Fill(float.PositiveInfinity);
         for (int b = 0; b < prefixes.Count; b++)
         {
             for (int j = 0; j < level.Tables; j++)
                 tables[j] = level.TableRow(j, prefixes[b][j]);
-            float* scores = workspace.Scores + (nint)b * _columns;
+            float* products = workspace.Products + (nint)(_perPrefix ? first + b : first) * _columns, scores = workspace.Scores + (nint)b * _columns;
             SimdEncoder.Score(products, scores, (float)(workspace.Distances[b] - smallestDistance), level.Biases, tables, level.Tables, level.PaddedCodes);
             for (int k = 0; k < level.PaddedCodes; k += 16)
             {
@@ -196,10 +231,11 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         {
             int rows = encoder._rowsPerBlock;
             // Zeros: rows of an incomplete last tile are multiplied too and must be numbers.
-            _rows = new RowMatrix(rows, encoder._stride);
-            _products = new RowMatrix(rows, encoder._columns);
+            _rows = new RowMatrix(encoder._operandsPerBlock, encoder._stride);
+            _products = new RowMatrix(encoder._operandsPerBlock, encoder._columns);
             _scores = new RowMatrix(encoder._beam, encoder._columns);
-            Norms = new double[rows];
+            Norms = new double[encoder._operandsPerBlock];
+            Errors = new double[encoder._operandsPerBlock];
             Distances = new double[encoder._beam];
             Best = new float[encoder._beam];
             Kept = new List<ushort[]>[rows];
@@ -212,7 +248,11 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
         public float* Scores => (float*)_scores.DangerousGetHandle();
 
+        /// <summary>‖operand‖ per operand.</summary>
         public double[] Norms { get; }
+
+        /// <summary>Bound of the distance between an operand and its real value.</summary>
+        public double[] Errors { get; }
 
         public double[] Distances { get; }
 

@@ -31,13 +31,30 @@ internal sealed unsafe class EncodeLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
+    private readonly EncodePlan _plan;
+    private readonly int _level;
+    // [K, d] centred codewords of level 1; null on later levels, where the plan's own serve.
+    private readonly float[]? _subtrahends;
+
     // Pinned for life, so that the screen can hold pointers into them.
     private readonly float[] _biases;
     private readonly float[][] _tables;
 
-    public EncodeLevel(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form, int threads)
+    /// <summary>Prepares a level.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="level">0 the first.</param>
+    /// <param name="centre">m, [d].</param>
+    /// <param name="form">Of the screen.</param>
+    /// <param name="threads">That build its tables.</param>
+    /// <param name="beam">
+    /// Whether several prefixes are kept. With one prefix a codeword stored twice never wins against its first copy: it is taken out of the
+    /// race instead of tying with it on every row. In a beam both copies are paths of their own.
+    /// </param>
+    public EncodeLevel(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form, int threads, bool beam = false)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
+        _plan = plan;
+        _level = level;
         CodeCount = plan.CodeCount(level);
         Depth = form == EncodeForm.Wide ? width : d;
 
@@ -46,9 +63,7 @@ internal sealed unsafe class EncodeLevel : IDisposable
         _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
         Array.Fill(_biases, float.PositiveInfinity);
         ReadOnlySpan<float> codebook = plan.Codebook(level);
-        // With one prefix a codeword stored twice never wins against its first copy: it is taken out of the race instead of tying with it
-        // on every row. In a beam both copies are paths of their own.
-        HashSet<int> repeated = form == EncodeForm.Tables ? [] : Repetitions(codebook, width, CodeCount);
+        HashSet<int> repeated = beam ? [] : Repetitions(codebook, width, CodeCount);
         for (int k = 0; k < CodeCount; k++)
         {
             ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
@@ -73,7 +88,7 @@ internal sealed unsafe class EncodeLevel : IDisposable
         fixed (float* first = operands)
             Codewords = new PackedCodewords(first, Depth, CodeCount, Depth);
         // Residuals are updated by the residual half; only level 1 needs its own centred copy.
-        Subtrahends = level == 0 ? operands : null;
+        _subtrahends = level == 0 ? operands : null;
 
         _tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? new float[level][] : [];
         if (_tables.Length == 0)
@@ -94,9 +109,6 @@ internal sealed unsafe class EncodeLevel : IDisposable
 
     /// <summary>β [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one.</summary>
     public float* Biases => (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_biases, 0);
-
-    /// <summary>[K, d] centred codewords of level 1; null on later levels, where the plan's own serve.</summary>
-    public float[]? Subtrahends { get; }
 
     /// <summary>max ‖w[k]‖.</summary>
     public double MaximumNorm { get; private set; }
@@ -153,6 +165,29 @@ internal sealed unsafe class EncodeLevel : IDisposable
         double error = Bounds.NormSlack(Depth) * (2 * dot + assembly + offset + offsetError) + Bounds.Underflow(Depth);
         return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
     }
+
+    /// <summary>
+    /// The operand of the next level: r̂ −= w[code], and in the wide form the sum beside it += w[code].
+    /// </summary>
+    /// <param name="operand">[r̂], d values, or [r̂ | x − m − r̂], 2d.</param>
+    /// <param name="code">The code chosen on this level.</param>
+    /// <param name="norm">‖operand‖ afterwards, see <see cref="OperandNorm"/>.</param>
+    /// <returns>What the roundings of this step can add to the distance between the operand and its real value.</returns>
+    public double Advance(Span<float> operand, int code, out double norm)
+    {
+        int d = _plan.Dimension;
+        ReadOnlySpan<float> codeword = _subtrahends is null ? _plan.Codeword(_level, code) : _subtrahends.AsSpan(code * d, d);
+        TensorPrimitives.Subtract(operand[..d], codeword, operand[..d]);
+        bool wide = operand.Length > d;
+        if (wide)
+            TensorPrimitives.Add(operand[d..], codeword, operand[d..]);
+        norm = OperandNorm(operand);
+        double rounding = _subtrahends is null ? 0 : Bounds.Float32 * MaximumNorm;
+        return (wide ? 2 : 1) * rounding + Bounds.Float32 * norm;
+    }
+
+    /// <summary>‖operand‖ from a float32 sum of squares; squares that underflow are made up for, so that it is never too small.</summary>
+    public static double OperandNorm(ReadOnlySpan<float> operand) => Math.Sqrt(TensorPrimitives.SumOfSquares(operand) + operand.Length * (double)float.Epsilon);
 
     public void Dispose() => Codewords.Dispose();
 
