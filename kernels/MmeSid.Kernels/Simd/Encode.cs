@@ -41,6 +41,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
 
     private readonly EncodeLevel[] _levels;
     private readonly float[] _centre;
+    private readonly double[] _largestNorms;
     private readonly int _threads;
     private readonly int _stride;
     private readonly bool _wide;
@@ -53,6 +54,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
         Plan = plan;
         _threads = threads;
         _centre = Centre(plan);
+        _largestNorms = Recheck.LargestNorms(plan);
         _wide = plan.Kind == PlanKind.PrefixSemantic && EncodeLevel.TableBytes(plan) > options.TableBytes;
         _levels = new EncodeLevel[plan.Levels];
         for (int level = 0; level < plan.Levels; level++)
@@ -90,16 +92,13 @@ internal sealed unsafe class SimdEncoder : IEncoder
     /// <summary>m: the mean of the first level's codewords, float64 sums rounded once. Any finite vector gives the same codes.</summary>
     internal static float[] Centre(EncodePlan plan)
     {
-        int d = plan.Dimension, count = plan.CodeCount(0);
-        var centre = new float[d];
-        for (int i = 0; i < d; i++)
+        double[] sums = new double[plan.Dimension], codeword = new double[plan.Dimension];
+        for (int k = 0; k < plan.CodeCount(0); k++)
         {
-            double sum = 0;
-            for (int k = 0; k < count; k++)
-                sum += plan.Codeword(0, k)[i];
-            centre[i] = (float)(sum / count);
+            TensorPrimitives.ConvertTruncating(plan.Codeword(0, k), codeword.AsSpan());
+            TensorPrimitives.Add<double>(sums, codeword, sums);
         }
-        return centre;
+        return Array.ConvertAll(sums, sum => (float)(sum / plan.CodeCount(0)));
     }
 
     private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report)
@@ -264,7 +263,7 @@ internal sealed unsafe class SimdEncoder : IEncoder
             SurvivorCounts = new int[rows];
             _survivorCodes = new int[rows * kSurvivors];
             _survivorScores = new float[rows * kSurvivors];
-            Recheck = new Recheck(encoder.Plan);
+            Recheck = new Recheck(encoder.Plan, encoder._largestNorms);
         }
 
         /// <summary>Operand rows r̂, [rows, stride].</summary>

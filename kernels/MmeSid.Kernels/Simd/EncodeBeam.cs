@@ -21,6 +21,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 {
     private readonly EncodeLevel[] _levels;
     private readonly float[] _centre;
+    private readonly double[] _largestNorms;
     private readonly int _beam;
     private readonly int _threads;
     private readonly bool _perPrefix;
@@ -38,6 +39,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         _beam = options.Beam;
         _threads = threads;
         _centre = SimdEncoder.Centre(plan);
+        _largestNorms = Recheck.LargestNorms(plan);
         _perPrefix = EncodeLevel.TableBytes(plan) > options.TableBytes;
         EncodeForm form = !_perPrefix ? EncodeForm.Tables : plan.Kind == PlanKind.PrefixSemantic ? EncodeForm.Wide : EncodeForm.Residual;
         _levels = new EncodeLevel[plan.Levels];
@@ -239,7 +241,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
             Distances = new double[encoder._beam];
             Best = new float[encoder._beam];
             Kept = new List<ushort[]>[rows];
-            Recheck = new Recheck(encoder.Plan);
+            Recheck = new Recheck(encoder.Plan, encoder._largestNorms);
         }
 
         public float* Rows => (float*)_rows.DangerousGetHandle();

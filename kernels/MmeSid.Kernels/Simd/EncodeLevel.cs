@@ -50,7 +50,7 @@ internal sealed unsafe class EncodeLevel : IDisposable
     /// Whether several prefixes are kept. With one prefix a codeword stored twice never wins against its first copy: it is taken out of the
     /// race instead of tying with it on every row. In a beam both copies are paths of their own.
     /// </param>
-    public EncodeLevel(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form, int threads, bool beam = false)
+    public EncodeLevel(EncodePlan plan, int level, float[] centre, EncodeForm form, int threads, bool beam = false)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
         _plan = plan;
@@ -59,30 +59,31 @@ internal sealed unsafe class EncodeLevel : IDisposable
         Depth = form == EncodeForm.Wide ? width : d;
 
         // w, rounded to float32 once: exact except where the centre was subtracted.
-        var operands = new float[(long)CodeCount * Depth];
+        float[] operands = GC.AllocateUninitializedArray<float>(checked(CodeCount * Depth));
         _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
         Array.Fill(_biases, float.PositiveInfinity);
-        ReadOnlySpan<float> codebook = plan.Codebook(level);
-        HashSet<int> repeated = beam ? [] : Repetitions(codebook, width, CodeCount);
+        double[] biases = new double[CodeCount], norms = new double[CodeCount];
+        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
+        {
+            ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
+            Span<float> operand = operands.AsSpan(k * Depth, Depth);
+            double bias = Add(codeword[..d], level == 0 ? centre : [], operand[..d]);
+            norms[k] = bias;
+            if (width > d)
+            {
+                double prefixHalf = Add(codeword[d..], centre, operand[d..]);
+                bias += prefixHalf;
+                norms[k] += Depth > d ? prefixHalf : 0;
+            }
+            biases[k] = bias;
+        });
+        MaximumNorm = Math.Sqrt(TensorPrimitives.Max<double>(norms));
+        MaximumBias = TensorPrimitives.Max<double>(biases);
+        HashSet<int> repeated = beam ? [] : Repetitions(plan.Codebook(level), width, CodeCount);
         for (int k = 0; k < CodeCount; k++)
         {
-            ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
-            double bias = 0, operandNorm = 0;
-            for (int i = 0; i < width; i++)
-            {
-                bool centred = level == 0 || i >= d;
-                double value = centred ? (double)codeword[i] - centre[i % d] : codeword[i];
-                bias += value * value;
-                if (i < Depth)
-                {
-                    operandNorm += value * value;
-                    operands[(long)k * Depth + i] = (float)value;
-                }
-            }
-            MaximumNorm = Math.Max(MaximumNorm, Math.Sqrt(operandNorm));
-            MaximumBias = Math.Max(MaximumBias, bias);
             if (!repeated.Contains(k))
-                _biases[k] = (float)bias;
+                _biases[k] = (float)biases[k];
         }
         OperandRounding = level == 0 || Depth > d ? Bounds.Float32 : 0;
         fixed (float* first = operands)
@@ -191,6 +192,20 @@ internal sealed unsafe class EncodeLevel : IDisposable
 
     public void Dispose() => Codewords.Dispose();
 
+    // operand = part − centre (no centre: zeros), rounded once; returns the float64 sum of squares. An empty operand is not written.
+    private static double Add(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
+    {
+        double sum = 0;
+        for (int i = 0; i < part.Length; i++)
+        {
+            double value = centre.IsEmpty ? part[i] : (double)part[i] - centre[i];
+            sum += value * value;
+            if (!operand.IsEmpty)
+                operand[i] = (float)value;
+        }
+        return sum;
+    }
+
     // v, [K, d] in float64.
     private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
     {
@@ -243,18 +258,15 @@ internal sealed unsafe class EncodeLevel : IDisposable
         return Math.Sqrt(largest);
     }
 
-    // Codes whose codeword equals that of a smaller code (−0 equals 0).
+    // Codes whose codeword equals that of a smaller code (−0 equals 0). Equal codewords have equal sums.
     private static HashSet<int> Repetitions(ReadOnlySpan<float> codebook, int width, int count)
     {
-        var byHash = new Dictionary<int, List<int>>();
+        var bySum = new Dictionary<float, List<int>>();
         var repeated = new HashSet<int>();
         for (int k = 0; k < count; k++)
         {
             ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
-            var hash = new HashCode();
-            foreach (float value in codeword)
-                hash.Add(value + 0f);
-            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(byHash, hash.ToHashCode(), out _);
+            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(bySum, TensorPrimitives.Sum(codeword), out _);
             bucket ??= [];
             foreach (int earlier in bucket)
             {

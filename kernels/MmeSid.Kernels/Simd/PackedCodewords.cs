@@ -51,11 +51,12 @@ internal sealed unsafe class PackedCodewords : SafeHandle
                 int live = Math.Clamp(count - panel * width, 0, width);
                 if (live < width)
                     new Span<float>(packed, depth * width).Clear();
-                for (int j = 0; j < live; j++)
+                // Panels are written in order; a panel's codewords are as many streams as the processor fetches ahead.
+                float* first = codewords + (nint)panel * width * stride + depthStart;
+                for (int k = 0; k < depth; k++)
                 {
-                    float* source = codewords + (nint)(panel * width + j) * stride + depthStart;
-                    for (int k = 0; k < depth; k++)
-                        packed[(nint)k * width + j] = source[k];
+                    for (int j = 0; j < live; j++)
+                        packed[(nint)k * width + j] = first[j * stride + k];
                 }
             }
         }

@@ -16,20 +16,32 @@ internal sealed class Recheck
     private readonly double[] _normsUpTo;
     private double _rowNorm;
 
-    public Recheck(EncodePlan plan)
+    /// <summary>For one worker.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="largestNorms">Of <see cref="LargestNorms"/>.</param>
+    public Recheck(EncodePlan plan, double[] largestNorms)
     {
         _plan = plan;
         _exact = new ExactOrder(plan);
         _target = new double[2 * plan.Dimension];
-        // Largest sum of codeword norms that a prefix of l levels can have.
-        _normsUpTo = new double[plan.Levels + 1];
+        _normsUpTo = largestNorms;
+    }
+
+    /// <summary>[L + 1], for l levels the largest sum of codeword norms that a prefix of them can have.</summary>
+    public static double[] LargestNorms(EncodePlan plan)
+    {
+        double[] sums = new double[plan.Levels + 1], codeword = new double[plan.Dimension];
         for (int level = 0; level < plan.Levels; level++)
         {
             double largest = 0;
             for (int k = 0; k < plan.CodeCount(level); k++)
-                largest = Math.Max(largest, SquaredNorm(plan.Codeword(level, k)));
-            _normsUpTo[level + 1] = _normsUpTo[level] + Math.Sqrt(largest);
+            {
+                TensorPrimitives.ConvertTruncating(plan.Codeword(level, k), codeword.AsSpan());
+                largest = Math.Max(largest, TensorPrimitives.SumOfSquares<double>(codeword));
+            }
+            sums[level + 1] = sums[level] + Math.Sqrt(largest);
         }
+        return sums;
     }
 
     /// <summary>The code of <paramref name="level"/> among the candidates, by the real-number distances.</summary>
@@ -118,7 +130,7 @@ internal sealed class Recheck
         if (width > d)
         {
             AddScaled(centre, -1, _target.AsSpan(d, d));
-            centreNorm = Math.Sqrt(SquaredNorm(centre));
+            centreNorm = Math.Sqrt(d) * Math.Abs((double)TensorPrimitives.MaxMagnitude(centre));
         }
         double distance = TensorPrimitives.SumOfSquares<double>(_target.AsSpan(0, width));
         bound = Bounds.SquaredDistance(width, level, _rowNorm + _normsUpTo[level] + centreNorm, distance);
@@ -202,14 +214,6 @@ internal sealed class Recheck
             double difference = target[i] - codeword[i];
             sum += difference * difference;
         }
-        return sum;
-    }
-
-    private static double SquaredNorm(ReadOnlySpan<float> values)
-    {
-        double sum = 0;
-        foreach (float value in values)
-            sum += (double)value * value;
         return sum;
     }
 }
