@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels.Simd;
 
@@ -58,24 +59,20 @@ internal sealed unsafe class EncodeLevel : IDisposable
         CodeCount = plan.CodeCount(level);
         Depth = form == EncodeForm.Wide ? width : d;
 
-        // w, rounded to float32 once: exact except where the centre was subtracted.
-        float[] operands = GC.AllocateUninitializedArray<float>(checked(CodeCount * Depth));
+        // w where it is not what the plan holds: centred and rounded to float32 once.
+        bool centred = level == 0 || Depth > d;
+        float[] operands = centred ? GC.AllocateUninitializedArray<float>(checked(CodeCount * Depth)) : [], zeros = new float[d];
         _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
         Array.Fill(_biases, float.PositiveInfinity);
         double[] biases = new double[CodeCount], norms = new double[CodeCount];
         Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
         {
             ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
-            Span<float> operand = operands.AsSpan(k * Depth, Depth);
-            double bias = Add(codeword[..d], level == 0 ? centre : [], operand[..d]);
-            norms[k] = bias;
-            if (width > d)
-            {
-                double prefixHalf = Add(codeword[d..], centre, operand[d..]);
-                bias += prefixHalf;
-                norms[k] += Depth > d ? prefixHalf : 0;
-            }
-            biases[k] = bias;
+            Span<float> operand = centred ? operands.AsSpan(k * Depth, Depth) : [];
+            double residualHalf = Centred(codeword[..d], level == 0 ? centre : zeros, centred ? operand[..d] : []);
+            double prefixHalf = width > d ? Centred(codeword[d..], centre, Depth > d ? operand[d..] : []) : 0;
+            biases[k] = residualHalf + prefixHalf;
+            norms[k] = Depth > d ? biases[k] : residualHalf;
         });
         MaximumNorm = Math.Sqrt(TensorPrimitives.Max<double>(norms));
         MaximumBias = TensorPrimitives.Max<double>(biases);
@@ -85,9 +82,9 @@ internal sealed unsafe class EncodeLevel : IDisposable
             if (!repeated.Contains(k))
                 _biases[k] = (float)biases[k];
         }
-        OperandRounding = level == 0 || Depth > d ? Bounds.Float32 : 0;
-        fixed (float* first = operands)
-            Codewords = new PackedCodewords(first, Depth, CodeCount, Depth);
+        OperandRounding = centred ? Bounds.Float32 : 0;
+        fixed (float* first = centred ? operands : plan.Codebook(level))
+            Codewords = new PackedCodewords(first, centred ? Depth : width, CodeCount, Depth);
         // Residuals are updated by the residual half; only level 1 needs its own centred copy.
         _subtrahends = level == 0 ? operands : null;
 
@@ -192,13 +189,27 @@ internal sealed unsafe class EncodeLevel : IDisposable
 
     public void Dispose() => Codewords.Dispose();
 
-    // operand = part − centre (no centre: zeros), rounded once; returns the float64 sum of squares. An empty operand is not written.
-    private static double Add(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
+    // operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.
+    private static double Centred(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
     {
-        double sum = 0;
-        for (int i = 0; i < part.Length; i++)
+        ref float from = ref MemoryMarshal.GetReference(part), mean = ref MemoryMarshal.GetReference(centre), to = ref MemoryMarshal.GetReference(operand);
+        Vector256<double> sumLow = Vector256<double>.Zero, sumHigh = Vector256<double>.Zero;
+        int i = 0;
+        for (; i + 8 <= part.Length; i += 8)
         {
-            double value = centre.IsEmpty ? part[i] : (double)part[i] - centre[i];
+            (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.LoadUnsafe(ref from, (nuint)i));
+            (Vector256<double> meanLow, Vector256<double> meanHigh) = Vector256.Widen(Vector256.LoadUnsafe(ref mean, (nuint)i));
+            low -= meanLow;
+            high -= meanHigh;
+            sumLow += low * low;
+            sumHigh += high * high;
+            if (!operand.IsEmpty)
+                Vector256.Narrow(low, high).StoreUnsafe(ref to, (nuint)i);
+        }
+        double sum = Vector256.Sum(sumLow + sumHigh);
+        for (; i < part.Length; i++)
+        {
+            double value = (double)part[i] - centre[i];
             sum += value * value;
             if (!operand.IsEmpty)
                 operand[i] = (float)value;

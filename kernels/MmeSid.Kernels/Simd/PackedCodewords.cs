@@ -41,7 +41,10 @@ internal sealed unsafe class PackedCodewords : SafeHandle
     /// <summary>Replaces the codewords by as many or fewer, without allocating; what is left over becomes zero.</summary>
     public void Pack(float* codewords, nint stride, int count)
     {
+        // A cache line of every codeword of a panel is read once, even where the stride would put them all into one set of the cache.
+        const int line = 16;
         int width = Product.CodesPerPanel;
+        float* lines = stackalloc float[width * line];
         for (int depthStart = 0; depthStart < Depth; depthStart += Product.kDepthPerBlock)
         {
             int depth = Math.Min(Product.kDepthPerBlock, Depth - depthStart);
@@ -51,12 +54,18 @@ internal sealed unsafe class PackedCodewords : SafeHandle
                 int live = Math.Clamp(count - panel * width, 0, width);
                 if (live < width)
                     new Span<float>(packed, depth * width).Clear();
-                // Panels are written in order; a panel's codewords are as many streams as the processor fetches ahead.
                 float* first = codewords + (nint)panel * width * stride + depthStart;
-                for (int k = 0; k < depth; k++)
+                for (int k = 0; k < depth; k += line)
                 {
+                    int values = Math.Min(line, depth - k);
                     for (int j = 0; j < live; j++)
-                        packed[(nint)k * width + j] = first[j * stride + k];
+                        new ReadOnlySpan<float>(first + j * stride + k, values).CopyTo(new Span<float>(lines + j * line, values));
+                    for (int i = 0; i < values; i++)
+                    {
+                        float* to = packed + (k + i) * width;
+                        for (int j = 0; j < live; j++)
+                            to[j] = lines[j * line + i];
+                    }
                 }
             }
         }
