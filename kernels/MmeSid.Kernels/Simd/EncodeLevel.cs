@@ -32,6 +32,9 @@ internal sealed unsafe class EncodeLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
+    // Rows of a table that are computed together.
+    private const int kTableRows = 4;
+
     private readonly EncodePlan _plan;
     private readonly int _level;
     // [K, d] centred codewords of level 1; null on later levels, where the plan's own serve.
@@ -221,37 +224,50 @@ internal sealed unsafe class EncodeLevel : IDisposable
     private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
-        ReadOnlySpan<float> codebook = plan.Codebook(level);
         var operands = new double[checked(CodeCount * d)];
         for (int k = 0; k < CodeCount; k++)
         {
-            for (int i = 0; i < d; i++)
-            {
-                double value = form == EncodeForm.Tables ? codebook[k * width + i] : 0;
-                operands[k * d + i] = width > d ? value - ((double)codebook[k * width + d + i] - centre[i]) : value;
-            }
+            ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
+            Span<double> operand = operands.AsSpan(k * d, d);
+            if (form == EncodeForm.Tables)
+                TensorPrimitives.ConvertTruncating(codeword[..d], operand);
+            for (int i = d; i < width; i++)
+                operand[i - d] -= (double)codeword[i] - centre[i - d];
         }
         return operands;
     }
 
-    private float[] Table(EncodePlan plan, int earlier, ReadOnlySpan<float> centre, double[] right, int threads)
+    private float[] Table(EncodePlan plan, int earlier, float[] centre, double[] right, int threads)
     {
         int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        var left = new double[checked(rows * d)];
+        double[] left = new double[checked(rows * d)];
         for (int q = 0; q < rows; q++)
         {
-            for (int i = 0; i < d; i++)
-                left[q * d + i] = plan.Codeword(earlier, q)[i] - (earlier == 0 ? (double)centre[i] : 0);
+            Span<double> row = left.AsSpan(q * d, d);
+            TensorPrimitives.ConvertTruncating(plan.Codeword(earlier, q), row);
+            for (int i = 0; i < d && earlier == 0; i++)
+                row[i] -= centre[i];
         }
         float[] table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
-        var largest = new double[rows];
-        Parallel.For(0, rows, new ParallelOptions { MaxDegreeOfParallelism = threads }, q =>
+        int groups = (rows + kTableRows - 1) / kTableRows;
+        double[] largest = new double[groups];
+        Parallel.For(0, groups, new ParallelOptions { MaxDegreeOfParallelism = threads }, group =>
         {
-            for (int k = 0; k < CodeCount; k++)
+            int first = group * kTableRows, last = Math.Min(first + kTableRows, rows) - 1;
+            double* values = stackalloc double[kTableRows];
+            fixed (double* l = left, r = right)
             {
-                double value = 2 * TensorPrimitives.Dot<double>(left.AsSpan(q * d, d), right.AsSpan(k * d, d));
-                table[q * stride + k] = (float)value;
-                largest[q] = Math.Max(largest[q], Math.Abs(value));
+                for (int k = 0; k < CodeCount; k++)
+                {
+                    // Rows beyond the last are the last again.
+                    Dots(l + (nint)first * d, l + (nint)Math.Min(first + 1, last) * d, l + (nint)Math.Min(first + 2, last) * d, l + (nint)last * d, r + (nint)k * d, d, values);
+                    for (int q = first; q <= last; q++)
+                    {
+                        double value = 2 * values[q == last ? kTableRows - 1 : q - first];
+                        table[q * stride + k] = (float)value;
+                        largest[group] = Math.Max(largest[group], Math.Abs(value));
+                    }
+                }
             }
         });
         TableMaximum += largest.Max();
@@ -259,6 +275,32 @@ internal sealed unsafe class EncodeLevel : IDisposable
         double rightError = (d + 4) * LargestNorm(right, d) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
         TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, d) * rightError;
         return table;
+    }
+
+    // Four products with one row, so that its values are loaded once.
+    private static void Dots(double* a, double* b, double* c, double* e, double* right, int length, double* values)
+    {
+        Vector512<double> sa = Vector512<double>.Zero, sb = sa, sc = sa, se = sa;
+        int i = 0;
+        for (; i + 8 <= length; i += 8)
+        {
+            Vector512<double> r = Vector512.Load(right + i);
+            sa += Vector512.Load(a + i) * r;
+            sb += Vector512.Load(b + i) * r;
+            sc += Vector512.Load(c + i) * r;
+            se += Vector512.Load(e + i) * r;
+        }
+        values[0] = Vector512.Sum(sa);
+        values[1] = Vector512.Sum(sb);
+        values[2] = Vector512.Sum(sc);
+        values[3] = Vector512.Sum(se);
+        for (; i < length; i++)
+        {
+            values[0] += a[i] * right[i];
+            values[1] += b[i] * right[i];
+            values[2] += c[i] * right[i];
+            values[3] += e[i] * right[i];
+        }
     }
 
     private static double LargestNorm(double[] rows, int width)
