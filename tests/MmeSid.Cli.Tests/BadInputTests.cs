@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text;
 using MmeSid.Engine;
 
@@ -61,6 +62,7 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
     [Theory]
     [InlineData("vq")]
     [InlineData("pq")]
+    [InlineData("opq")]
     [InlineData("rq-kmeans")]
     [InlineData("psrq")]
     public void FewerDifferentRowsThanCodes(string quantizer)
@@ -180,9 +182,56 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
         }
     }
 
+    /// <summary>Files of the other formats, cut off or with changed bytes: read as they are, or refused in one line that names them.</summary>
+    [Theory]
+    [InlineData("x.fvecs")]
+    [InlineData("x.fbin")]
+    [InlineData("x.safetensors")]
+    [InlineData("x.csv")]
+    public void DamagedFiles(string name)
+    {
+        byte[] whole = Content(name);
+        File.WriteAllBytes(_scratch[name], whole);
+        string[] train = ["train", "vq", "--embeddings", _scratch[name], "--codes", "4", "--out", _scratch["B"], "--force"];
+        Mmesid.Run(train).Succeeded();
+        var random = new RandomSource(11);
+        for (int sample = 0; sample < 12; sample++)
+        {
+            byte[] damaged = [.. whole];
+            // Half of the samples hit what says how large things are.
+            for (int i = 0; i < 3; i++)
+                damaged[random.NextInt(sample % 2 == 0 ? Math.Min(60, whole.Length) : whole.Length)] = (byte)random.NextInt(256);
+            File.WriteAllBytes(_scratch[name], sample % 3 == 0 ? damaged[..random.NextInt(damaged.Length)] : damaged);
+            Outcome outcome = Mmesid.Run(train);
+            if (outcome.ExitCode != 0)
+                outcome.FailedWith(name);
+            Assert.DoesNotContain(_scratch.Names, left => left.StartsWith('.'));
+        }
+
+        static byte[] Content(string name)
+        {
+            var random = new RandomSource(3);
+            float[] values = [.. Enumerable.Range(0, 60).Select(_ => (float)random.NextGaussian())];
+            byte[] bytes = MemoryMarshal.AsBytes<float>(values).ToArray();
+            switch (Path.GetExtension(name))
+            {
+                case ".fvecs":
+                    return [.. bytes.Chunk(3 * sizeof(float)).SelectMany(row => (byte[])[3, 0, 0, 0, .. row])];
+                case ".fbin":
+                    return [20, 0, 0, 0, 3, 0, 0, 0, .. bytes];
+                case ".safetensors":
+                    string header = "{\"x\":{\"dtype\":\"F32\",\"shape\":[20,3],\"data_offsets\":[0,240]}}";
+                    return [.. BitConverter.GetBytes((long)header.Length), .. Encoding.ASCII.GetBytes(header), .. bytes];
+                default:
+                    return Encoding.ASCII.GetBytes("item,a,b,c\n" + string.Concat(values.Chunk(3).Select((row, i) => FormattableString.Invariant($"i{i},{row[0]},{row[1]},{row[2]}\n"))));
+            }
+        }
+    }
+
     [Fact]
     public void DuplicateItems()
     {
+        TrainFails(_scratch.Text("x.csv", "item,a,b\n7,1,2\n8,2,3\n9,4,4\n7,3,4\n"), "x.csv", "7");
         string table = _scratch.Table("x.npy", 20, 3);
         string items = _scratch.Text("ids.txt", string.Join('\n', Enumerable.Range(0, 20).Select(i => i == 17 ? "item4" : $"item{i}")));
         TrainWithFails(table, ["--items", items], "ids.txt", "line 18", "'item4'", "line 5");
@@ -246,6 +295,18 @@ public sealed class BadInputTests(BadInputTests.Bundles bundles) : IClassFixture
             Assert.Empty(Directory.EnumerateFileSystemEntries(small));
             Mmesid.Run("synth", "--modalities", "--items", "5000", "--out", Path.Combine(small, "shop")).FailedWith("space");
             Assert.Empty(Directory.EnumerateFileSystemEntries(small));
+
+            string wide = _scratch.Table("wide.npy", 300, 400), more = _scratch.Table("more.npy", 20000, 4), text = _scratch.Text("t.tsv",
+                "item_id\ttitle\n" + string.Concat(Enumerable.Range(0, 800).Select(i => $"{i}\tword{i % 97} word{i % 89} word{i % 83}\n")));
+            string names = _scratch.Text("names.txt", string.Concat(Enumerable.Range(0, 20000).Select(i => $"new-{i}\n")));
+            Mmesid.Run("train", "vq", "--embeddings", wide, "--codes", "256", "--out", Path.Combine(small, "B")).FailedWith(Path.Combine(small, "B/codebooks.safetensors"), "space");
+            Assert.Empty(Directory.EnumerateFileSystemEntries(small));
+            Mmesid.Run("embed", "text", "--input", text, "--dimension", "90", "--out", Path.Combine(small, "t.npy")).FailedWith(Path.Combine(small, "t.npy"), "space");
+            Assert.Empty(Directory.EnumerateFileSystemEntries(small));
+            Mmesid.Run("train", "vq", "--embeddings", _scratch.Table("x.npy", 50, 4), "--codes", "4", "--out", Path.Combine(small, "B")).Succeeded();
+            Mmesid.Run("append", "--bundle", Path.Combine(small, "B"), "--embeddings", more, "--items", names).FailedWith(small, "space");
+            Assert.Equal(["B"], Directory.EnumerateFileSystemEntries(small).Select(Path.GetFileName));
+            Mmesid.Run("lookup", "--bundle", Path.Combine(small, "B"), "--item", "50").Succeeded();
         }
         finally
         {

@@ -49,6 +49,42 @@ public sealed class BundleCommandTests : IDisposable
     }
 
     [Fact]
+    public void OfTwoProgramsThatChangeABundleAtOnceNoneLosesTheOthersItems()
+    {
+        PipelineTests.Train(_scratch);
+        string[] tables = [_scratch.Table("a.npy", 900, 5, seed: 5), _scratch.Table("b.npy", 900, 5, seed: 6)];
+        string[] names = [.. "ab".Select(letter => _scratch.Text($"{letter}.txt", string.Concat(Enumerable.Range(0, 900).Select(i => $"{letter}{i}\n"))))];
+        Outcome[] outcomes = new Outcome[2];
+        Parallel.For(0, 2, i => outcomes[i] = Mmesid.Run("append", "--bundle", _scratch["B"], "--embeddings", tables[i], "--items", names[i]));
+        int appended = 0;
+        foreach (Outcome outcome in outcomes)
+        {
+            if (outcome.ExitCode == 0)
+                appended++;
+            else
+                outcome.FailedWith("another program is changing this bundle");
+        }
+        Assert.InRange(appended, 1, 2);
+        Assert.Equal(200 + 900 * appended, SidBundle.Open(_scratch["B"]).Count);
+        Assert.DoesNotContain(_scratch.Names, name => name.StartsWith('.') || name.EndsWith(".lock", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void JoinedRowsAreNamedBesideTheirCodes()
+    {
+        string left = _scratch.Table("l.npy", 30, 2, seed: 1), right = _scratch.Table("r.npy", 20, 3, seed: 2);
+        string ids = _scratch.Text("r.txt", string.Concat(Enumerable.Range(0, 20).Select(i => $"{30 - i}\n")));
+        string all = _scratch.Text("l.txt", string.Concat(Enumerable.Range(1, 30).Select(i => $"{i}\n")));
+        string[] tables = ["--embeddings", left, "--items", all, "--embeddings", right, "--items", ids];
+        Mmesid.Run(["train", "vq", .. tables, "--missing", "drop", "--codes", "4", "--out", _scratch["B"]]).Succeeded();
+        Mmesid.Run(["assign", "--bundle", _scratch["B"], .. tables, "--missing", "drop", "--out", _scratch["c.npy"]]).Succeeded();
+        Assert.Equal(20, NpyFile.Read<ushort>(_scratch["c.npy"]).Values.Length);
+        Assert.Equal(Enumerable.Range(11, 20).Select(i => $"{i}"), File.ReadAllLines(_scratch["c.items.txt"]));
+        Mmesid.Run(["assign", "--bundle", _scratch["B"], .. tables, "--missing", "mean", "--out", _scratch["d.npy"]]).FailedWith("--missing mean", "trained");
+        Assert.DoesNotContain("d.npy", _scratch.Names);
+    }
+
+    [Fact]
     public void UpdateMovesOnlyWhatItNames()
     {
         PipelineTests.Train(_scratch);

@@ -96,24 +96,39 @@ public sealed class PipelineTests
     [Fact]
     public void KilledTrainingGoesOnFromItsCheckpoint()
     {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent with kill");
         using var scratch = new ScratchFolder();
         string table = scratch.Table("x.npy", 4000, 24);
         string[] train = ["train", "rq-kmeans", "--embeddings", table, "--codes", "64", "--iterations", "200", "--tolerance", "0", "--out"];
         Mmesid.Run([.. train, scratch["whole"]]).Succeeded();
-        using (Process process = Mmesid.Start([.. train, scratch["resumed"], "--checkpoint", scratch["state"]]))
+        // Interrupted, it writes its state; killed, it cannot, and the state of before is whole.
+        foreach ((string signal, int exitCode) in (ReadOnlySpan<(string, int)>)[("INT", 130), ("KILL", 137)])
         {
+            using Process process = Mmesid.Start([.. train, scratch["resumed"]]);
             process.StandardError.ReadLine();
-            Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent with kill");
-            using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            using (Process kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]))
                 kill.WaitForExit();
             process.WaitForExit();
-            Assert.Equal(130, process.ExitCode);
+            Assert.Equal(exitCode, process.ExitCode);
+            Assert.False(Directory.Exists(scratch["resumed"]));
+            Assert.True(File.Exists(scratch["resumed.checkpoint"]));
         }
-        Assert.False(Directory.Exists(scratch["resumed"]));
-        Assert.True(File.Exists(scratch["state"]));
-        Mmesid.Run([.. train, scratch["resumed"], "--checkpoint", scratch["state"]]).Succeeded();
+        Mmesid.Run([.. train, scratch["resumed"]]).Succeeded();
         Assert.Equal(File.ReadAllBytes(scratch["whole/codebooks.safetensors"]), File.ReadAllBytes(scratch["resumed/codebooks.safetensors"]));
-        Assert.False(File.Exists(scratch["state"]));
+        Assert.False(File.Exists(scratch["resumed.checkpoint"]));
+    }
+
+    [Fact]
+    public void AnotherCommandLineBeginsAnewUnlessTheUserNamedTheCheckpoint()
+    {
+        using var scratch = new ScratchFolder();
+        string table = scratch.Table("x.npy", 60, 4);
+        string[] train = ["train", "vq", "--embeddings", table, "--codes", "5", "--out", scratch["B"]];
+        File.WriteAllText(scratch["B.checkpoint"], "no checkpoint at all");
+        File.WriteAllText(scratch["state"], "no checkpoint at all");
+        Mmesid.Run([.. train, "--checkpoint", scratch["state"]]).FailedWith("state", "checkpoint");
+        Mmesid.Run(train).Succeeded();
+        Assert.Equal(["B", "state", "x.npy"], scratch.Names);
     }
 
     /// <summary>The scalar backend sits in one long block that watches no cancellation: the program still ends soon, and cleans up.</summary>

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Sids;
 
 namespace MmeSid.Cli.Commands;
@@ -7,15 +6,9 @@ namespace MmeSid.Cli.Commands;
 /// <summary><c>mmesid append</c>: new items get SIDs; no SID that exists moves.</summary>
 internal static class AppendCommand
 {
-    public static Command Create()
-    {
-        var command = new Command("append", "Assign new items, settle their collisions and add them to the bundle. No SID that exists moves; an item that is in the bundle already is refused.")
-        {
-            BundleOptions.Bundle, BundleEditing.Output, OutputOptions.Force, BundleOptions.Beam,
-        };
-        TableOptions.AddReading(command);
-        command.SetAction(parsed => CommandRun.Execute(parsed, run => BundleEditing.ChangeByRows(run,
-            (bundle, table, codes) => BundleEdit.Append(bundle, table, codes, GlobalOptions.ThreadCount(parsed), run.Cancellation), "appended")));
-        return command;
-    }
+    public static Command Create() => BundleEditing.CreateByRows(
+        "append",
+        "Assign new items, settle their collisions and add them to the bundle. No SID that exists moves; an item that is in the bundle already is refused.",
+        BundleEdit.Append,
+        "appended");
 }

@@ -13,7 +13,7 @@ internal static class AssignCommand
 {
     public static Command Create()
     {
-        Option<string> output = OutputOptions.Out("The raw codes, .npy, uint16 [n, L], in the order of the rows.");
+        Option<string> output = OutputOptions.Out("The raw codes, .npy, uint16 [n, L], in the order of the rows. Where several tables are joined, the ids of their rows go beside them: x.items.txt for x.npy.");
         var command = new Command("assign", "Assign codes to the rows of a table with the quantizer of a bundle: streaming, exact, any number of rows.")
         {
             BundleOptions.Bundle, output, BundleOptions.Beam, OutputOptions.Force,
@@ -23,6 +23,8 @@ internal static class AssignCommand
         {
             string path = run.Need(output);
             using OutputFile file = OutputFile.Create(path, run.Force);
+            // Which rows a join leaves, and in which order, only their ids tell.
+            using OutputFile? ids = run.Need(TableOptions.Embeddings).Length > 1 ? OutputFile.Create(EmbeddingFiles.ItemsPath(path), run.Force) : null;
             SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
             using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
             using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
@@ -30,8 +32,15 @@ internal static class AssignCommand
             AssignmentReport report = Assignment.Run(run, table, encoder, (_, codes, _) => writer.Write(codes));
             writer.Complete();
             run.Cancellation.ThrowIfCancellationRequested();
+            if (ids is not null)
+            {
+                table.Items.Write(ids.Stream);
+                ids.Commit();
+            }
             file.Commit();
             run.Results.Value("out", path);
+            if (ids is not null)
+                run.Results.Value("items", EmbeddingFiles.ItemsPath(path));
             Assignment.Report(run.Results, report);
         }));
         return command;

@@ -10,28 +10,70 @@ namespace MmeSid.Cli.Commands;
 /// <summary>What <c>append</c>, <c>update</c> and <c>remove</c> share: a bundle is opened, changed and written as a whole.</summary>
 internal static class BundleEditing
 {
+    // How systems say that somebody else has a file open: EAGAIN of Linux, of macOS, ERROR_SHARING_VIOLATION of Windows.
+    private const int kWouldBlock = 11, kWouldBlockMac = 35, kSharingViolation = unchecked((int)0x80070020);
+
     public static readonly Option<string?> Output = new("--out", "-o")
     {
         Description = "Where the changed bundle goes. It appears whole or not at all. [default: in place of the old one]",
         HelpName = "folder",
     };
 
-    /// <summary>Opens the output before any work: a new folder, or the bundle's own.</summary>
-    public static OutputFolder CreateOutput(CommandRun run) => run.Get(Output) is string path
-        ? OutputFolder.Create(path, run.Force, SidBundle.ManifestName)
-        : OutputFolder.Create(run.Need(BundleOptions.Bundle), force: true, SidBundle.ManifestName);
-
-    /// <summary>Encodes the rows of the tables named on the command line and changes the bundle with them.</summary>
-    public static void ChangeByRows(CommandRun run, Func<SidBundle, EmbeddingTable, SidTable, BundleChange> change, string verb)
+    /// <summary>
+    /// <c>append</c> and <c>update</c>: encodes the rows of the tables named on the command line and changes the bundle with them.
+    /// </summary>
+    public static Command CreateByRows(
+        string name, string description, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
     {
-        SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
-        using OutputFolder output = CreateOutput(run);
+        var command = new Command(name, description) { BundleOptions.Bundle, Output, OutputOptions.Force, BundleOptions.Beam };
+        TableOptions.AddReading(command);
+        command.SetAction(parsed => CommandRun.Execute(parsed, run => Change(run, (bundle, output) => ChangeByRows(run, bundle, output, change, counted))));
+        return command;
+    }
+
+    /// <summary>
+    /// Opens the bundle and, before any work, the output: a new folder, or the bundle's own. Then no other program of ours changes the bundle.
+    /// </summary>
+    /// <exception cref="IOException">Another program changes the bundle right now.</exception>
+    public static void Change(CommandRun run, Action<SidBundle, OutputFolder> change)
+    {
+        string folder = run.Need(BundleOptions.Bundle);
+        if (run.Get(Output) is string path)
+        {
+            SidBundle source = SidBundle.Open(folder);
+            using OutputFolder output = OutputFolder.Create(path, run.Force, SidBundle.ManifestName);
+            change(source, output);
+            return;
+        }
+        // Opened under the lock: what another program added a moment ago is in it.
+        using FileStream? own = Directory.Exists(folder) ? Lock(folder) : null;
+        SidBundle bundle = SidBundle.Open(folder);
+        using OutputFolder inPlace = OutputFolder.Create(folder, force: true, SidBundle.ManifestName);
+        change(bundle, inPlace);
+    }
+
+    /// <summary>A file beside the bundle that is open to one program at a time and goes when it ends, however it ends.</summary>
+    private static FileStream Lock(string folder)
+    {
+        try
+        {
+            return new FileStream(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (IOException problem) when (problem.HResult is kWouldBlock or kWouldBlockMac or kSharingViolation)
+        {
+            throw new IOException($"{folder}: another program is changing this bundle; run this again when it is done", problem);
+        }
+    }
+
+    private static void ChangeByRows(
+        CommandRun run, SidBundle bundle, OutputFolder output, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
+    {
         using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
         using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
         (SidTable codes, _) = Assignment.Collect(run, table, encoder);
-        BundleChange changed = change(bundle, table, codes);
+        BundleChange changed = change(bundle, table, codes, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
         Write(run, output, changed);
-        run.Results.Value(verb, table.Count);
+        run.Results.Value(counted, table.Count);
         run.Results.Value("items", changed.Content.Items.Count);
         Settlement.Report(run.Results, changed.Content, changed.Settling);
     }

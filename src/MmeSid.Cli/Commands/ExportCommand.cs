@@ -22,7 +22,7 @@ internal static class ExportCommand
             string path = run.Need(output);
             SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
             SidTable sids = run.Get(raw) ? bundle.Codes : bundle.Sids;
-            run.Progress.Step("export", sids.Count, "items", step =>
+            run.Progress.Step("export", sids.Count, "items", _ =>
             {
                 switch (run.Need(format))
                 {
@@ -39,7 +39,6 @@ internal static class ExportCommand
                         SidTrie.Build(sids).Save(path, run.Force);
                         break;
                 }
-                step.Advance(sids.Count);
             });
             run.Results.Value("out", path);
             run.Results.Value("items", sids.Count);

@@ -41,7 +41,7 @@ internal static class Health
                 return (IReadOnlyList<ResultSheet.Cell>)
                 [
                     set.Name, (long)level, (long)use.Codes, (long)use.Used, Rounded(use.Perplexity), Rounded(use.Entropy), Rounded(use.Gini), use.Largest,
-                    agreement is null ? ResultSheet.Cell.None : Rounded(agreement.AdjustedMutualInformation),
+                    agreement is null ? ResultSheet.Cell.None : new ResultSheet.Cell(agreement.AdjustedMutualInformation, WithError(agreement.AdjustedMutualInformation, agreement.StandardError), true),
                     agreement is null ? ResultSheet.Cell.None : Rounded(agreement.RandomBaseline),
                     agreement is null ? ResultSheet.Cell.None : new ResultSheet.Cell(agreement.Purity.Share, WithError(agreement.Purity.Share, agreement.Purity.StandardError), true),
                     agreement is null ? ResultSheet.Cell.None : Rounded(agreement.Purity.Baseline),

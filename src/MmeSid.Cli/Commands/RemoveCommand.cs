@@ -24,12 +24,13 @@ internal static class RemoveCommand
                 ids.AddRange(ItemIds.ReadFile(file));
             if (ids.Count == 0)
                 throw new ArgumentException("nothing to remove, expected --item or --items");
-            SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
-            using OutputFolder output = BundleEditing.CreateOutput(run);
-            BundleChange changed = BundleEdit.Remove(bundle, ids);
-            BundleEditing.Write(run, output, changed);
-            run.Results.Value("removed", ids.Count);
-            run.Results.Value("items", changed.Content.Items.Count);
+            BundleEditing.Change(run, (bundle, output) =>
+            {
+                BundleChange changed = BundleEdit.Remove(bundle, ids);
+                BundleEditing.Write(run, output, changed);
+                run.Results.Value("removed", ids.Count);
+                run.Results.Value("items", changed.Content.Items.Count);
+            });
         }));
         return command;
     }

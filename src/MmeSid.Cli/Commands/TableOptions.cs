@@ -104,10 +104,14 @@ internal static class TableOptions
     }
 
     /// <summary>Joins tables as a preprocessing says; the result owns them.</summary>
+    /// <exception cref="ArgumentException">Gaps are to be filled with means that the preprocessing does not hold.</exception>
     public static EmbeddingTable Join(CommandRun run, IReadOnlyList<EmbeddingTable> tables, Preprocessing preprocessing)
     {
         try
         {
+            // The mean of the rows at hand would give an item other codes in another batch.
+            if (MissingItemsOf(run) == MissingItems.Mean && preprocessing.Parts.Any(part => part.Mean is null))
+                throw new ArgumentException("--missing mean needs the means of the training tables, which this bundle lacks; it must be trained with --missing mean");
             return EmbeddingTable.Combine(tables, preprocessing, MissingItemsOf(run));
         }
         catch
@@ -126,9 +130,13 @@ internal static class TableOptions
     public static IReadOnlyList<double>? WeightsOf(CommandRun run) =>
         run.Get(Weights) is string text ? NumberLists.Parse<double>(text, "--weights") : null;
 
-    /// <summary>Ids that <c>embed</c> wrote beside a table: without them, rows of items that were dropped would take other items' numbers.</summary>
+    /// <summary>
+    /// Ids that <c>embed</c> wrote beside a .npy table: without them, rows of items that were dropped would take other items' numbers.
+    /// </summary>
     private static string? ItemsBeside(string table)
     {
+        if (!table.EndsWith(".npy", StringComparison.OrdinalIgnoreCase))
+            return null;
         string items = EmbeddingFiles.ItemsPath(table);
         return File.Exists(table) && File.Exists(items) ? items : null;
     }

@@ -201,7 +201,8 @@ internal static class TrainCommand
 
         private Option<string?> Checkpoint { get; } = new("--checkpoint")
         {
-            Description = "File that keeps the state of training every 30 s and when interrupted: the same command line then goes on where it stopped. Deleted at the end. [default: none]",
+            Description = "File that keeps the state of training every 30 s and when interrupted: the same command line then goes on where it stopped. Deleted at the end; "
+                + "'none' keeps nothing. [default: the bundle's name with .checkpoint, begun anew by another command line]",
             HelpName = "file",
         };
 
@@ -242,7 +243,13 @@ internal static class TrainCommand
             RotationIterations = kind == QuantizerKind.Opq ? run.Need(RotationIterations) : new TrainingOptions().RotationIterations,
             RandomRotation = kind == QuantizerKind.Opq && run.Get(RandomRotation),
             WarmStart = warmStart,
-            CheckpointPath = run.Get(Checkpoint),
+            CheckpointPath = run.Get(Checkpoint) switch
+            {
+                "none" => null,
+                null => Path.TrimEndingDirectorySeparator(run.Need(Output)) + ".checkpoint",
+                string named => named,
+            },
+            ReplaceOtherCheckpoint = run.Get(Checkpoint) is null,
             Threads = GlobalOptions.ThreadCount(run.Parsed),
         };
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using MmeSid.Cli.Commands;
+using MmeSid.Engine.Files;
 using MmeSid.Kernels;
 
 namespace MmeSid.Cli.Terminal;
@@ -137,6 +138,6 @@ internal sealed class CommandRun
             message = "out of memory: " + message;
         else if (!IsExpected(exception))
             message = $"internal error ({exception.GetType().Name}; --verbose shows where): {message}";
-        return string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+        return string.Join(' ', OutputFile.WithFinalNames(message).Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
     }
 }

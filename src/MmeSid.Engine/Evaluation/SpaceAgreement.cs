@@ -32,11 +32,13 @@ public sealed record AgreementOptions
 
 /// <summary>How one level agrees with the original space.</summary>
 /// <param name="AdjustedMutualInformation">Of the level's codes with the reference clusters.</param>
+/// <param name="StandardError">Of that number, as a sample of the rows (jackknife over ten groups, finite-population corrected); 0 when every row entered.</param>
 /// <param name="RandomBaseline">The same after the level's codes were dealt out anew at random: what chance gives, near 0.</param>
 /// <param name="NormalizedMutualInformation">Not adjusted, for comparison with papers that report it.</param>
 /// <param name="RandomNormalized">Of the random codes: how far chance alone lifts the unadjusted number.</param>
 /// <param name="Purity">Neighbour purity with its own baseline and error.</param>
-public sealed record LevelAgreement(double AdjustedMutualInformation, double RandomBaseline, double NormalizedMutualInformation, double RandomNormalized, LevelPurity Purity);
+public sealed record LevelAgreement(
+    double AdjustedMutualInformation, double StandardError, double RandomBaseline, double NormalizedMutualInformation, double RandomNormalized, LevelPurity Purity);
 
 /// <summary>
 /// Whether deeper levels still follow the original space: the "semantic degradation" of PSRQ (arXiv 2508.20359) as numbers. The paper shows by
@@ -49,6 +51,8 @@ public sealed record LevelAgreement(double AdjustedMutualInformation, double Ran
 /// <param name="Neighbours">Sizes behind the purities.</param>
 public sealed record SpaceAgreement(IReadOnlyList<LevelAgreement> Levels, int Clusters, long Rows, NeighbourPurity Neighbours)
 {
+    private const int kGroups = 10;
+
     /// <summary>Measures codes against their rows. Deterministic for a seed.</summary>
     /// <param name="rows">[n, d], n ≥ 2, the original space.</param>
     /// <param name="sids">[n, L].</param>
@@ -69,11 +73,24 @@ public sealed record SpaceAgreement(IReadOnlyList<LevelAgreement> Levels, int Cl
         {
             ushort[] labels = codes.Level(level);
             var agreement = MutualInformation.Measure(reference, labels);
+            double error = sample.Length < rows.Count ? StandardError(reference, labels, (double)sample.Length / rows.Count) : 0;
             random.Split((ulong)(3 + level)).Shuffle<ushort>(labels);
             var chance = MutualInformation.Measure(reference, labels);
-            levels[level] = new LevelAgreement(agreement.Adjusted, chance.Adjusted, agreement.Normalized, chance.Normalized, purity.Levels[level]);
+            levels[level] = new LevelAgreement(agreement.Adjusted, error, chance.Adjusted, agreement.Normalized, chance.Normalized, purity.Levels[level]);
         }
         return new SpaceAgreement(levels, clusters, sample.Length, purity);
+    }
+
+    // √((G − 1)/G · Σ_g (θ_g − θ̄)²) · √(1 − share), θ_g without every G-th row beginning at g.
+    private static double StandardError(ushort[] reference, ushort[] labels, double share)
+    {
+        double[] without = [.. Enumerable.Range(0, kGroups).Select(group =>
+        {
+            int[] kept = [.. Enumerable.Range(0, labels.Length).Where(i => i % kGroups != group)];
+            return MutualInformation.Measure(Array.ConvertAll(kept, i => reference[i]), Array.ConvertAll(kept, i => labels[i])).Adjusted;
+        })];
+        double mean = without.Average();
+        return Math.Sqrt((kGroups - 1.0) / kGroups * without.Sum(value => (value - mean) * (value - mean)) * (1 - share));
     }
 
     private static (ushort[] Labels, int Clusters) Cluster(EmbeddingTable rows, long[] sample, AgreementOptions options, SidTable codes, IBackend backend, CancellationToken cancellation)

@@ -34,13 +34,15 @@ public sealed record Spectrum(IReadOnlyList<double> SingularValues, long Rows, l
     /// <param name="maximumRows">A longer table is sampled uniformly down to this many rows; the shares of the spectrum, not its scale, are then estimates.</param>
     /// <param name="seed">Of the sample.</param>
     /// <param name="threads">0 for all cores; changes nothing in the result.</param>
-    /// <exception cref="ArgumentException">The table is empty.</exception>
+    /// <exception cref="ArgumentException">The table is empty, or its d × d matrix is larger than an array.</exception>
     public static Spectrum Measure(EmbeddingTable table, long maximumRows = 20_000, ulong seed = 0, int threads = 0)
     {
         ArgumentNullException.ThrowIfNull(table);
         ArgumentOutOfRangeException.ThrowIfLessThan(maximumRows, 1);
         if (table.Count == 0)
             throw new ArgumentException($"{table.Name}: has no rows, so it has no spectrum", nameof(table));
+        if ((long)table.Dimension * table.Dimension > Array.MaxLength)
+            throw new ArgumentException($"{table.Name}: rows have dimension {table.Dimension}, a spectrum is computed up to {(int)Math.Sqrt(Array.MaxLength)}", nameof(table));
         long[] rows = [.. RowSample.Draw(table.Count, maximumRows, new RandomSource(seed))];
         double[] gram = Gram(table, rows, threads > 0 ? threads : Environment.ProcessorCount);
         Vector<double> eigenvalues = Matrix<double>.Build.Dense(table.Dimension, table.Dimension, gram).Evd(Symmetricity.Symmetric).EigenValues.Map(value => value.Real);
@@ -54,7 +56,7 @@ public sealed record Spectrum(IReadOnlyList<double> SingularValues, long Rows, l
         int d = table.Dimension;
         var gram = new double[d * d];
         var block = new float[d];
-        var columns = new double[kRowsPerBlock * d];
+        var columns = new double[checked(kRowsPerBlock * d)];
         for (int first = 0; first < rows.Length; first += kRowsPerBlock)
         {
             int count = Math.Min(kRowsPerBlock, rows.Length - first);

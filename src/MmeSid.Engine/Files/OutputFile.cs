@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text.RegularExpressions;
 
 namespace MmeSid.Engine.Files;
 
@@ -7,7 +8,7 @@ namespace MmeSid.Engine.Files;
 /// renamed by <see cref="Commit"/>. Disposing without a commit deletes the temporary file. A killed process leaves nothing under the final name.
 /// A path directly in <c>/dev</c> is a device and is written in place.
 /// </summary>
-public sealed class OutputFile : IDisposable
+public sealed partial class OutputFile : IDisposable
 {
     private readonly string? _temporary;
     private readonly bool _force;
@@ -91,6 +92,12 @@ public sealed class OutputFile : IDisposable
             File.Delete(_temporary);
         UnfinishedOutputs.Remove(_temporary);
     }
+
+    /// <summary>A message of the system with final names in place of the temporary ones, which mean nothing to who reads it.</summary>
+    public static string WithFinalNames(string message) => Temporary().Replace(message, "$1");
+
+    [GeneratedRegex(@"\.([^/\\]+)\.[0-9a-f]{12}\.tmp")]
+    private static partial Regex Temporary();
 
     /// <summary>A name that nobody else uses, in the same folder, hidden on Unix.</summary>
     internal static string TemporaryName(string target)

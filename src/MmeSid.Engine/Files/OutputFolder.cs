@@ -57,7 +57,10 @@ public sealed class OutputFolder : IDisposable
         return new OutputFolder(target, temporary, force);
     }
 
-    /// <summary>Flushes every file and renames the folder to its final name; an existing folder is moved aside first and deleted after.</summary>
+    /// <summary>
+    /// Flushes every file and renames the folder to its final name. An existing folder changes places with it in one step where the system
+    /// can (Linux), else it is moved aside first; then it is deleted.
+    /// </summary>
     /// <exception cref="IOException">The disk is full, or the final name has come into being meanwhile without force.</exception>
     public void Commit()
     {
@@ -69,6 +72,12 @@ public sealed class OutputFolder : IDisposable
         }
         if (_force && Directory.Exists(Target))
         {
+            if (FolderExchange.TryExchange(Path, Target))
+            {
+                Close();
+                DeleteReplaced(Path);
+                return;
+            }
             string old = OutputFile.TemporaryName(Target);
             Directory.Move(Target, old);
             try

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Kernels;
 
@@ -16,6 +17,8 @@ namespace MmeSid.Engine.Quantization;
 /// </summary>
 public static class QuantizerTrainer
 {
+    private const double kGibibyte = 1L << 30;
+
     /// <summary>Trains a quantizer.</summary>
     /// <param name="table">Rows to learn from.</param>
     /// <param name="options">What and how.</param>
@@ -41,7 +44,7 @@ public static class QuantizerTrainer
         TrainingCheckpoint? checkpoint = options.CheckpointPath is null
             ? null
             : new TrainingCheckpoint(options.CheckpointPath, TrainingCheckpoint.KeyOf(table, options), options.CheckpointInterval);
-        TrainingState state = checkpoint?.Load() ?? new TrainingState();
+        TrainingState state = checkpoint?.Load(options.ReplaceOtherCheckpoint) ?? new TrainingState();
 
         bool halves = options.Kind == QuantizerKind.Psrq && options.Levels > 1;
         int width = halves ? 2 * table.Dimension : table.Dimension;
@@ -80,6 +83,13 @@ public static class QuantizerTrainer
         bool copy = options is { Beam: > 1, Levels: > 1, Kind: QuantizerKind.RqKMeans or QuantizerKind.Psrq };
         long bytesPerRow = sizeof(float) * ((long)width + (copy ? table.Dimension : 0)) + 2 * sizeof(ushort);
         long fitting = Math.Max(1, options.TrainingBytes / bytesPerRow);
-        return Math.Min(Math.Min(table.Count, options.TrainRows ?? long.MaxValue), Math.Min(fitting, Array.MaxLength));
+        long count = Math.Min(Math.Min(table.Count, options.TrainRows ?? long.MaxValue), Math.Min(fitting, Array.MaxLength));
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (count * bytesPerRow > available)
+        {
+            throw new InsufficientMemoryException(string.Create(CultureInfo.InvariantCulture,
+                $"{table.Name}: training on {count} rows needs {count * bytesPerRow / kGibibyte:F1} GiB, this machine has {available / kGibibyte:F1} GiB; train on a sample of them (--train-rows)"));
+        }
+        return count;
     }
 }

@@ -95,11 +95,24 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
     }
 
     /// <summary>Reads the state, or returns null where there is no file.</summary>
+    /// <param name="replaceOther">Null for a file that is damaged or of another run, too.</param>
     /// <exception cref="InvalidDataException">The file is damaged, no checkpoint, or one of another run.</exception>
-    public TrainingState? Load()
+    public TrainingState? Load(bool replaceOther)
     {
         if (!File.Exists(path))
             return null;
+        try
+        {
+            return Load();
+        }
+        catch (InvalidDataException) when (replaceOther)
+        {
+            return null;
+        }
+    }
+
+    private TrainingState Load()
+    {
         using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
         RequireIntact(file);
         file.Position = 0;

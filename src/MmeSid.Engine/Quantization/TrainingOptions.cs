@@ -71,6 +71,9 @@ public sealed record TrainingOptions
     /// </summary>
     public string? CheckpointPath { get; init; }
 
+    /// <summary>A checkpoint of another run, or a damaged one, is begun anew instead of being refused: for files that no user named.</summary>
+    public bool ReplaceOtherCheckpoint { get; init; }
+
     /// <summary>Least time between two checkpoints; one is also written when a run is cancelled.</summary>
     public TimeSpan CheckpointInterval { get; init; } = TimeSpan.FromSeconds(30);
 

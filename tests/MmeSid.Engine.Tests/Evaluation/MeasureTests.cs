@@ -270,6 +270,31 @@ public sealed class MeasureTests
     }
 
     [Fact]
+    public void SampledAgreementIsWithinItsErrorOfTheWhole()
+    {
+        // Eight clusters far apart; the codes follow them for two rows out of three.
+        const int n = 4000, d = 3;
+        var random = new RandomSource(8);
+        float[] rows = SidCases.Gaussians(n * d, 9);
+        ushort[] codes = new ushort[n];
+        for (int i = 0; i < n; i++)
+        {
+            int cluster = random.NextInt(8);
+            for (int j = 0; j < d; j++)
+                rows[i * d + j] += 100 * (cluster >> j & 1);
+            codes[i] = (ushort)(random.NextInt(3) == 0 ? random.NextInt(8) : cluster);
+        }
+        using EmbeddingTable table = SidCases.Table(rows, d);
+        LevelAgreement Measure(int maximumRows, ulong seed) => SpaceAgreement.Measure(
+            table, new SidTable(1, codes), new AgreementOptions { Clusters = 8, MaximumRows = maximumRows, Seed = seed }, new SimdBackend(), TestContext.Current.CancellationToken).Levels[0];
+        LevelAgreement whole = Measure(n, 1);
+        Assert.Equal(0, whole.StandardError);
+        double[] shares = [.. Enumerable.Range(0, 12).Select(seed => Measure(800, (ulong)seed)).Select(sampled => Math.Abs(sampled.AdjustedMutualInformation - whole.AdjustedMutualInformation) / sampled.StandardError)];
+        Assert.InRange(shares.Max(), 0.5, 4);
+        Assert.InRange(shares.Average(), 0.3, 1.6);
+    }
+
+    [Fact]
     public void ReportGathersEverything()
     {
         string folder = Directory.CreateTempSubdirectory("mmesid-health").FullName;
