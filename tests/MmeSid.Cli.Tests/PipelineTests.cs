@@ -124,11 +124,16 @@ public sealed class PipelineTests
         using var scratch = new ScratchFolder();
         string table = scratch.Table("x.npy", 60, 4);
         string[] train = ["train", "vq", "--embeddings", table, "--codes", "5", "--out", scratch["B"]];
-        File.WriteAllText(scratch["B.checkpoint"], "no checkpoint at all");
-        File.WriteAllText(scratch["state"], "no checkpoint at all");
+        // As .NET writes a text: its length, then the text.
+        string damaged = (char)28 + "mmesid training checkpoint 1 and no more";
+        File.WriteAllText(scratch["B.checkpoint"], damaged);
+        File.WriteAllText(scratch["state"], damaged);
         Mmesid.Run([.. train, "--checkpoint", scratch["state"]]).FailedWith("state", "checkpoint");
         Mmesid.Run(train).Succeeded();
         Assert.Equal(["B", "state", "x.npy"], scratch.Names);
+        File.WriteAllText(scratch["B.checkpoint"], "somebody's notes");
+        Mmesid.Run([.. train, "--force"]).FailedWith("B.checkpoint", "checkpoint");
+        Assert.Equal("somebody's notes", File.ReadAllText(scratch["B.checkpoint"]));
     }
 
     /// <summary>The scalar backend sits in one long block that watches no cancellation: the program still ends soon, and cleans up.</summary>

@@ -19,45 +19,54 @@ internal static class BundleEditing
         HelpName = "folder",
     };
 
-    /// <summary>
-    /// <c>append</c> and <c>update</c>: encodes the rows of the tables named on the command line and changes the bundle with them.
-    /// </summary>
+    /// <summary><c>append</c> and <c>update</c>: encodes the rows of the tables named on the command line and changes the bundle with them.</summary>
     public static Command CreateByRows(
         string name, string description, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
     {
         var command = new Command(name, description) { BundleOptions.Bundle, Output, OutputOptions.Force, BundleOptions.Beam };
         TableOptions.AddReading(command);
-        command.SetAction(parsed => CommandRun.Execute(parsed, run => Change(run, (bundle, output) => ChangeByRows(run, bundle, output, change, counted))));
+        command.SetAction(parsed => CommandRun.Execute(parsed, run => Change(run, bundle =>
+        {
+            using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
+            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
+            (SidTable codes, _) = Assignment.Collect(run, table, encoder);
+            BundleChange changed = change(bundle, table, codes, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
+            run.Results.Value(counted, table.Count);
+            run.Results.Value("items", changed.Content.Items.Count);
+            Settlement.Report(run.Results, changed.Content, changed.Settling);
+            return changed;
+        })));
         return command;
     }
 
     /// <summary>
-    /// Opens the bundle and, before any work, the output: a new folder, or the bundle's own. Then no other program of ours changes the bundle.
+    /// Opens the bundle and, before any work, the output: a new folder, or the bundle's own, which no other program of ours changes meanwhile.
+    /// Writes the changed bundle.
     /// </summary>
-    /// <exception cref="IOException">Another program changes the bundle right now.</exception>
-    public static void Change(CommandRun run, Action<SidBundle, OutputFolder> change)
+    /// <exception cref="IOException">Another program changes the bundle right now, or replaced it meanwhile.</exception>
+    public static void Change(CommandRun run, Func<SidBundle, BundleChange> change)
     {
-        string folder = run.Need(BundleOptions.Bundle);
-        if (run.Get(Output) is string path)
-        {
-            SidBundle source = SidBundle.Open(folder);
-            using OutputFolder output = OutputFolder.Create(path, run.Force, SidBundle.ManifestName);
-            change(source, output);
-            return;
-        }
+        string folder = run.Need(BundleOptions.Bundle), target = run.Get(Output) ?? folder;
+        bool inPlace = FullPath(target) == FullPath(folder);
         // Opened under the lock: what another program added a moment ago is in it.
-        using FileStream? own = Directory.Exists(folder) ? Lock(folder) : null;
+        using FileStream? own = inPlace && Directory.Exists(folder) ? Lock(folder) : null;
         SidBundle bundle = SidBundle.Open(folder);
-        using OutputFolder inPlace = OutputFolder.Create(folder, force: true, SidBundle.ManifestName);
-        change(bundle, inPlace);
+        using OutputFolder output = OutputFolder.Create(target, run.Force || run.Get(Output) is null, SidBundle.ManifestName);
+        BundleChange changed = change(bundle);
+        run.Cancellation.ThrowIfCancellationRequested();
+        // 'train --force' takes no lock, and what it has put here is not undone.
+        if (inPlace && SidBundle.FingerprintOf(folder) != bundle.Fingerprint)
+            throw new IOException($"{folder}: another program replaced this bundle meanwhile; run this again");
+        SidBundle.Write(output, changed.Content);
+        run.Results.Value("out", target);
     }
 
-    /// <summary>A file beside the bundle that is open to one program at a time and goes when it ends, however it ends.</summary>
+    /// <summary>A file beside the bundle that one program at a time has open. A killed program leaves it, unlocked.</summary>
     private static FileStream Lock(string folder)
     {
         try
         {
-            return new FileStream(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+            return new FileStream(FullPath(folder) + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
         }
         catch (IOException problem) when (problem.HResult is kWouldBlock or kWouldBlockMac or kSharingViolation)
         {
@@ -65,24 +74,5 @@ internal static class BundleEditing
         }
     }
 
-    private static void ChangeByRows(
-        CommandRun run, SidBundle bundle, OutputFolder output, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
-    {
-        using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
-        using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
-        (SidTable codes, _) = Assignment.Collect(run, table, encoder);
-        BundleChange changed = change(bundle, table, codes, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
-        Write(run, output, changed);
-        run.Results.Value(counted, table.Count);
-        run.Results.Value("items", changed.Content.Items.Count);
-        Settlement.Report(run.Results, changed.Content, changed.Settling);
-    }
-
-    /// <summary>Writes a changed bundle.</summary>
-    public static void Write(CommandRun run, OutputFolder output, BundleChange changed)
-    {
-        run.Cancellation.ThrowIfCancellationRequested();
-        SidBundle.Write(output, changed.Content);
-        run.Results.Value("out", run.Get(Output) ?? run.Need(BundleOptions.Bundle));
-    }
+    private static string FullPath(string folder) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
 }

@@ -24,12 +24,12 @@ internal static class RemoveCommand
                 ids.AddRange(ItemIds.ReadFile(file));
             if (ids.Count == 0)
                 throw new ArgumentException("nothing to remove, expected --item or --items");
-            BundleEditing.Change(run, (bundle, output) =>
+            BundleEditing.Change(run, bundle =>
             {
                 BundleChange changed = BundleEdit.Remove(bundle, ids);
-                BundleEditing.Write(run, output, changed);
                 run.Results.Value("removed", ids.Count);
                 run.Results.Value("items", changed.Content.Items.Count);
+                return changed;
             });
         }));
         return command;

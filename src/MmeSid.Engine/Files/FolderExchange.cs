@@ -16,7 +16,7 @@ internal static partial class FolderExchange
         {
             return OperatingSystem.IsLinux() && renameat2(kCurrentFolder, left, kCurrentFolder, right, kExchange) == 0;
         }
-        catch (EntryPointNotFoundException)
+        catch (Exception problem) when (problem is EntryPointNotFoundException or DllNotFoundException)
         {
             return false;
         }

@@ -96,7 +96,7 @@ public sealed partial class OutputFile : IDisposable
     /// <summary>A message of the system with final names in place of the temporary ones, which mean nothing to who reads it.</summary>
     public static string WithFinalNames(string message) => Temporary().Replace(message, "$1");
 
-    [GeneratedRegex(@"\.([^/\\]+)\.[0-9a-f]{12}\.tmp")]
+    [GeneratedRegex(@"(?<=[/\\])\.([^/\\]+)\.[0-9a-f]{12}\.tmp")]
     private static partial Regex Temporary();
 
     /// <summary>A name that nobody else uses, in the same folder, hidden on Unix.</summary>

@@ -95,7 +95,7 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
     }
 
     /// <summary>Reads the state, or returns null where there is no file.</summary>
-    /// <param name="replaceOther">Null for a file that is damaged or of another run, too.</param>
+    /// <param name="replaceOther">Null for a checkpoint that is damaged or of another run, too; what was never a checkpoint is refused all the same.</param>
     /// <exception cref="InvalidDataException">The file is damaged, no checkpoint, or one of another run.</exception>
     public TrainingState? Load(bool replaceOther)
     {
@@ -105,10 +105,17 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
         {
             return Load();
         }
-        catch (InvalidDataException) when (replaceOther)
+        catch (InvalidDataException) when (replaceOther && IsCheckpoint())
         {
             return null;
         }
+    }
+
+    private bool IsCheckpoint()
+    {
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        byte[] start = new byte[1 + kMagic.Length];
+        return file.ReadAtLeast(start, start.Length, throwOnEndOfStream: false) == start.Length && Encoding.UTF8.GetString(start, 1, kMagic.Length) == kMagic;
     }
 
     private TrainingState Load()

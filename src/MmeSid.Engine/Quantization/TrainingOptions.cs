@@ -71,7 +71,7 @@ public sealed record TrainingOptions
     /// </summary>
     public string? CheckpointPath { get; init; }
 
-    /// <summary>A checkpoint of another run, or a damaged one, is begun anew instead of being refused: for files that no user named.</summary>
+    /// <summary>A checkpoint of another run, or a damaged one, is begun anew instead of being refused: for a file that no user named.</summary>
     public bool ReplaceOtherCheckpoint { get; init; }
 
     /// <summary>Least time between two checkpoints; one is also written when a run is cancelled.</summary>

@@ -76,6 +76,12 @@ public sealed class SidBundle
     /// <summary>SHA-256 of the manifest, which holds those of all other files: what later stages note down and compare.</summary>
     public string Fingerprint { get; }
 
+    /// <summary>The fingerprint of the bundle that a folder holds now.</summary>
+    /// <exception cref="IOException">The manifest cannot be read.</exception>
+    public static string FingerprintOf(string folder) => FingerprintOf(File.ReadAllBytes(Path.Combine(folder, ManifestName)));
+
+    private static string FingerprintOf(byte[] manifest) => Convert.ToHexStringLower(SHA256.HashData(manifest));
+
     /// <summary>What the manifest says.</summary>
     public BundleManifest Manifest { get; }
 
@@ -193,7 +199,7 @@ public sealed class SidBundle
         ItemIds items = ItemIds.ReadFile(itemsPath);
         if (items.Count != manifest.Items)
             throw new InvalidDataException($"{itemsPath}: names {items.Count} items, expected {manifest.Items}");
-        return new SidBundle(folder, Convert.ToHexStringLower(SHA256.HashData(manifestBytes)), manifest, quantizer, items, codes, sids);
+        return new SidBundle(folder, FingerprintOf(manifestBytes), manifest, quantizer, items, codes, sids);
     }
 
     /// <summary>Writes a bundle; the folder appears whole or not at all. Equal content gives equal bytes.</summary>
