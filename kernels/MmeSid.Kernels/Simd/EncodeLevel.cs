@@ -32,8 +32,8 @@ internal sealed unsafe class EncodeLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // Rows of a table that are computed together.
-    private const int kTableRows = 4;
+    // Rows of a table that are computed together, and rows whose operands stay in cache while the others pass by.
+    private const int kTableRows = 4, kTableBlock = 32;
 
     private readonly EncodePlan _plan;
     private readonly int _level;
@@ -249,23 +249,27 @@ internal sealed unsafe class EncodeLevel : IDisposable
                 row[i] -= centre[i];
         }
         float[] table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
-        int groups = (rows + kTableRows - 1) / kTableRows;
-        double[] largest = new double[groups];
-        Parallel.For(0, groups, new ParallelOptions { MaxDegreeOfParallelism = threads }, group =>
+        int blocks = (rows + kTableBlock - 1) / kTableBlock;
+        double[] largest = new double[blocks];
+        Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
         {
-            int first = group * kTableRows, last = Math.Min(first + kTableRows, rows) - 1;
+            int end = Math.Min(rows, (block + 1) * kTableBlock);
             double* values = stackalloc double[kTableRows];
             fixed (double* l = left, r = right)
             {
                 for (int k = 0; k < CodeCount; k++)
                 {
-                    // Rows beyond the last are the last again.
-                    Dots(l + (nint)first * d, l + (nint)Math.Min(first + 1, last) * d, l + (nint)Math.Min(first + 2, last) * d, l + (nint)last * d, r + (nint)k * d, d, values);
-                    for (int q = first; q <= last; q++)
+                    for (int first = block * kTableBlock; first < end; first += kTableRows)
                     {
-                        double value = 2 * values[q == last ? kTableRows - 1 : q - first];
-                        table[q * stride + k] = (float)value;
-                        largest[group] = Math.Max(largest[group], Math.Abs(value));
+                        int last = Math.Min(first + kTableRows, end) - 1;
+                        // Rows beyond the last are the last again.
+                        Dots(l + (nint)first * d, l + (nint)Math.Min(first + 1, last) * d, l + (nint)Math.Min(first + 2, last) * d, l + (nint)last * d, r + (nint)k * d, d, values);
+                        for (int q = first; q <= last; q++)
+                        {
+                            double value = 2 * values[q == last ? kTableRows - 1 : q - first];
+                            table[q * stride + k] = (float)value;
+                            largest[block] = Math.Max(largest[block], Math.Abs(value));
+                        }
                     }
                 }
             }
