@@ -32,8 +32,8 @@ internal sealed unsafe class EncodeLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // Rows of a table that are computed together, and rows whose operands stay in cache while the others pass by.
-    private const int kTableRows = 4, kTableBlock = 32;
+    // Side of the square of table entries that are computed together, and rows whose operands stay in cache while the others pass by.
+    private const int kTableTile = 4, kTableBlock = 32;
 
     private readonly EncodePlan _plan;
     private readonly int _level;
@@ -254,21 +254,22 @@ internal sealed unsafe class EncodeLevel : IDisposable
         Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
         {
             int end = Math.Min(rows, (block + 1) * kTableBlock);
-            double* values = stackalloc double[kTableRows];
+            double* values = stackalloc double[kTableTile * kTableTile];
             fixed (double* l = left, r = right)
             {
-                for (int k = 0; k < CodeCount; k++)
+                for (int k = 0; k < CodeCount; k += kTableTile)
                 {
-                    for (int first = block * kTableBlock; first < end; first += kTableRows)
+                    for (int q = block * kTableBlock; q < end; q += kTableTile)
                     {
-                        int last = Math.Min(first + kTableRows, end) - 1;
-                        // Rows beyond the last are the last again.
-                        Dots(l + (nint)first * d, l + (nint)Math.Min(first + 1, last) * d, l + (nint)Math.Min(first + 2, last) * d, l + (nint)last * d, r + (nint)k * d, d, values);
-                        for (int q = first; q <= last; q++)
+                        Dots(l + (nint)q * d, end - q, r + (nint)k * d, CodeCount - k, d, values);
+                        for (int i = 0; i < Math.Min(kTableTile, end - q); i++)
                         {
-                            double value = 2 * values[q == last ? kTableRows - 1 : q - first];
-                            table[q * stride + k] = (float)value;
-                            largest[block] = Math.Max(largest[block], Math.Abs(value));
+                            for (int j = 0; j < Math.Min(kTableTile, CodeCount - k); j++)
+                            {
+                                double value = 2 * values[i * kTableTile + j];
+                                table[(q + i) * stride + k + j] = (float)value;
+                                largest[block] = Math.Max(largest[block], Math.Abs(value));
+                            }
                         }
                     }
                 }
@@ -281,29 +282,43 @@ internal sealed unsafe class EncodeLevel : IDisposable
         return table;
     }
 
-    // Four products with one row, so that its values are loaded once.
-    private static void Dots(double* a, double* b, double* c, double* e, double* right, int length, double* values)
+    // values[i, j] = row i of left · row j of right, a square of products at a time so that one loaded value serves four of them. Rows beyond
+    // the last are the last again.
+    private static void Dots(double* left, int leftRows, double* right, int rightRows, int length, double* values)
     {
-        Vector512<double> sa = Vector512<double>.Zero, sb = sa, sc = sa, se = sa;
+        double* l0 = left, l1 = left + Math.Min(1, leftRows - 1) * (nint)length, l2 = left + Math.Min(2, leftRows - 1) * (nint)length, l3 = left + Math.Min(3, leftRows - 1) * (nint)length;
+        double* r0 = right, r1 = right + Math.Min(1, rightRows - 1) * (nint)length, r2 = right + Math.Min(2, rightRows - 1) * (nint)length, r3 = right + Math.Min(3, rightRows - 1) * (nint)length;
+        Vector512<double> s00 = default, s01 = default, s02 = default, s03 = default, s10 = default, s11 = default, s12 = default, s13 = default;
+        Vector512<double> s20 = default, s21 = default, s22 = default, s23 = default, s30 = default, s31 = default, s32 = default, s33 = default;
         int i = 0;
         for (; i + 8 <= length; i += 8)
         {
-            Vector512<double> r = Vector512.Load(right + i);
-            sa += Vector512.Load(a + i) * r;
-            sb += Vector512.Load(b + i) * r;
-            sc += Vector512.Load(c + i) * r;
-            se += Vector512.Load(e + i) * r;
+            Vector512<double> a = Vector512.Load(r0 + i), b = Vector512.Load(r1 + i), c = Vector512.Load(r2 + i), e = Vector512.Load(r3 + i), v = Vector512.Load(l0 + i);
+            (s00, s01, s02, s03) = (Add(v, a, s00), Add(v, b, s01), Add(v, c, s02), Add(v, e, s03));
+            v = Vector512.Load(l1 + i);
+            (s10, s11, s12, s13) = (Add(v, a, s10), Add(v, b, s11), Add(v, c, s12), Add(v, e, s13));
+            v = Vector512.Load(l2 + i);
+            (s20, s21, s22, s23) = (Add(v, a, s20), Add(v, b, s21), Add(v, c, s22), Add(v, e, s23));
+            v = Vector512.Load(l3 + i);
+            (s30, s31, s32, s33) = (Add(v, a, s30), Add(v, b, s31), Add(v, c, s32), Add(v, e, s33));
         }
-        values[0] = Vector512.Sum(sa);
-        values[1] = Vector512.Sum(sb);
-        values[2] = Vector512.Sum(sc);
-        values[3] = Vector512.Sum(se);
-        for (; i < length; i++)
+        Store(values, l0 + i, s00, s01, s02, s03);
+        Store(values + 4, l1 + i, s10, s11, s12, s13);
+        Store(values + 8, l2 + i, s20, s21, s22, s23);
+        Store(values + 12, l3 + i, s30, s31, s32, s33);
+
+        static Vector512<double> Add(Vector512<double> a, Vector512<double> b, Vector512<double> sum) => Vector512.FusedMultiplyAdd(a, b, sum);
+
+        void Store(double* to, double* row, Vector512<double> a, Vector512<double> b, Vector512<double> c, Vector512<double> e)
         {
-            values[0] += a[i] * right[i];
-            values[1] += b[i] * right[i];
-            values[2] += c[i] * right[i];
-            values[3] += e[i] * right[i];
+            (to[0], to[1], to[2], to[3]) = (Vector512.Sum(a), Vector512.Sum(b), Vector512.Sum(c), Vector512.Sum(e));
+            for (int t = 0; t < length - i; t++)
+            {
+                to[0] += row[t] * r0[i + t];
+                to[1] += row[t] * r1[i + t];
+                to[2] += row[t] * r2[i + t];
+                to[3] += row[t] * r3[i + t];
+            }
         }
     }
 
@@ -315,15 +330,20 @@ internal sealed unsafe class EncodeLevel : IDisposable
         return Math.Sqrt(largest);
     }
 
-    // Codes whose codeword equals that of a smaller code (−0 equals 0). Equal codewords have equal sums.
+    // Codes whose codeword equals that of a smaller code (−0 equals 0). Equal codewords have equal products with whatever vector; one of random
+    // values keeps different codewords apart, permuted and one-hot ones too.
     private static HashSet<int> Repetitions(ReadOnlySpan<float> codebook, int width, int count)
     {
-        var bySum = new Dictionary<float, List<int>>();
+        var random = new Random(1);
+        float[] probe = new float[width];
+        for (int i = 0; i < width; i++)
+            probe[i] = random.NextSingle() - 0.5f;
+        var byProduct = new Dictionary<float, List<int>>();
         var repeated = new HashSet<int>();
         for (int k = 0; k < count; k++)
         {
             ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
-            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(bySum, TensorPrimitives.Sum(codeword), out _);
+            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(byProduct, TensorPrimitives.Dot<float>(codeword, probe), out _);
             bucket ??= [];
             foreach (int earlier in bucket)
             {
