@@ -82,6 +82,10 @@ public sealed class BundleCommandTests : IDisposable
         Assert.Equal(Enumerable.Range(11, 20).Select(i => $"{i}"), File.ReadAllLines(_scratch["c.items.txt"]));
         Mmesid.Run(["assign", "--bundle", _scratch["B"], .. tables, "--missing", "mean", "--out", _scratch["d.npy"]]).FailedWith("--missing mean", "trained");
         Assert.DoesNotContain("d.npy", _scratch.Names);
+
+        string joined = _scratch.Table("joined.npy", 7, 5, seed: 3);
+        Mmesid.Run("assign", "--bundle", _scratch["B"], "--embeddings", joined, "--out", _scratch["c.npy"], "--force").Succeeded();
+        Assert.DoesNotContain("c.items.txt", _scratch.Names);
     }
 
     [Fact]

@@ -38,6 +38,9 @@ internal static class AssignCommand
                 ids.Commit();
             }
             file.Commit();
+            // Ids of an earlier join would now stand beside codes that are not theirs.
+            if (ids is null && run.Force)
+                File.Delete(EmbeddingFiles.ItemsPath(path));
             run.Results.Value("out", path);
             if (ids is not null)
                 run.Results.Value("items", EmbeddingFiles.ItemsPath(path));

@@ -16,7 +16,7 @@ public sealed class OutputFolder : IDisposable
         _force = force;
     }
 
-    /// <summary>Final path of the folder.</summary>
+    /// <summary>Final path of the folder; a link is followed and stays.</summary>
     public string Target { get; }
 
     /// <summary>The temporary folder: write the files here.</summary>
@@ -32,6 +32,8 @@ public sealed class OutputFolder : IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         string target = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+        if (new DirectoryInfo(target).LinkTarget is not null && Directory.ResolveLinkTarget(target, returnFinalTarget: true) is { } link)
+            target = link.FullName;
         string parent = System.IO.Path.GetDirectoryName(target) ?? throw new IOException($"{path}: is the root folder, expected the name of a new folder");
         if (File.Exists(target))
             throw new IOException($"{path}: is a file, expected the name of a folder");

@@ -43,7 +43,7 @@ public sealed class MeasureTests
     [InlineData("collisiongenrec_rkmeans_native.npy", 0.1301)]
     public void PublishedSidsHaveTheirKnownCollisionRates(string file, double rate)
     {
-        var report = HealthReport.Measure(SidTable.ReadNpy(RealData.Require($"amazon-beauty/published-sids/{file}")));
+        var report = HealthReport.Measure(SidTable.ReadNpy(SharedData.Require($"amazon-beauty/published-sids/{file}")));
         Assert.Equal(12_101, report.Items);
         Assert.Equal(4, report.CodeUse.Count);
         Assert.Equal(rate, report.Collisions.Rate, 5e-5);
@@ -52,7 +52,7 @@ public sealed class MeasureTests
     [Fact]
     public void BeautySpectrumIsTheKnownOne()
     {
-        using var table = EmbeddingTable.Open([RealData.Require("amazon-beauty/collaborative_sasrec64.npy")], new EmbeddingOptions { SkipRows = 1 });
+        using var table = EmbeddingTable.Open([SharedData.Require("amazon-beauty/collaborative_sasrec64.npy")], new EmbeddingOptions { SkipRows = 1 });
         var spectrum = Spectrum.Measure(table);
         Assert.Equal(12_101, spectrum.Rows);
         Assert.Equal(61.4, spectrum.EffectiveRank, 0.05);

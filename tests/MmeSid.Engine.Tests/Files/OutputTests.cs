@@ -110,6 +110,22 @@ public sealed class OutputTests : IDisposable
     }
 
     [Fact]
+    public void A_link_keeps_pointing_to_the_folder_that_is_replaced()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links take a privilege on Windows");
+        Directory.CreateDirectory(_folder["real"]);
+        _folder.Write("real/manifest.json", "old");
+        Directory.CreateSymbolicLink(_folder["link"], _folder["real"]);
+        using (OutputFolder output = OutputFolder.Create(_folder["link"], force: true))
+        {
+            File.WriteAllText(Path.Combine(output.Path, "manifest.json"), "new");
+            output.Commit();
+        }
+        Assert.Equal("new", File.ReadAllText(_folder["real/manifest.json"]));
+        Assert.NotNull(new DirectoryInfo(_folder["link"]).LinkTarget);
+    }
+
+    [Fact]
     public void Force_does_not_replace_a_folder_that_is_not_ours()
     {
         Directory.CreateDirectory(_folder["home"]);
