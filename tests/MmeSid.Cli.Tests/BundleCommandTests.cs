@@ -83,8 +83,8 @@ public sealed class BundleCommandTests : IDisposable
         Mmesid.Run(["assign", "--bundle", _scratch["B"], .. tables, "--missing", "mean", "--out", _scratch["d.npy"]]).FailedWith("--missing mean", "trained");
         Assert.DoesNotContain("d.npy", _scratch.Names);
 
-        string joined = _scratch.Table("joined.npy", 7, 5, seed: 3);
-        Mmesid.Run("assign", "--bundle", _scratch["B"], "--embeddings", joined, "--out", _scratch["c.npy"], "--force").Succeeded();
+        Mmesid.Run("train", "vq", "--embeddings", left, "--codes", "4", "--out", _scratch["single"]).Succeeded();
+        Mmesid.Run("assign", "--bundle", _scratch["single"], "--embeddings", left, "--out", _scratch["c.npy"], "--force").Succeeded();
         Assert.DoesNotContain("c.items.txt", _scratch.Names);
     }
 
