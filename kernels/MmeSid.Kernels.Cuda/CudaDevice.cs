@@ -1,0 +1,167 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Reflection;
+using System.Text;
+
+namespace MmeSid.Kernels.Cuda;
+
+/// <summary>A kernel with how it is launched.</summary>
+/// <param name="Name">As in the sources.</param>
+/// <param name="Function">Of the driver.</param>
+/// <param name="Threads">Per block.</param>
+/// <param name="SharedBytes">Dynamic shared memory per block.</param>
+internal sealed record CudaKernel(string Name, nint Function, int Threads, int SharedBytes);
+
+/// <summary>
+/// One GPU: its primary context, held for the life of the process, and the kernels that were loaded on it. Thread-safe; every call that
+/// needs the context makes it current on the calling thread first.
+/// </summary>
+public sealed unsafe class CudaDevice
+{
+    private const int kLogBytes = 8192;
+    // CUjit_option.
+    private const int kErrorLog = 5, kErrorLogBytes = 6;
+    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
+    private const int kDynamicShared = 8;
+
+    [ThreadStatic]
+    private static nint s_current;
+
+    private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> s_devices = new();
+
+    private readonly nint _context;
+    private readonly ConcurrentDictionary<string, Lazy<nint>> _modules = new();
+    private readonly ConcurrentDictionary<string, Lazy<CudaKernel>> _kernels = new();
+
+    private CudaDevice(int ordinal)
+    {
+        Ordinal = ordinal;
+        Driver.Check(Driver.cuDeviceGet(out int device, ordinal), "cuDeviceGet");
+        byte* name = stackalloc byte[256];
+        Driver.Check(Driver.cuDeviceGetName(name, 256, device), "cuDeviceGetName");
+        Name = System.Runtime.InteropServices.Marshal.PtrToStringUTF8((nint)name) ?? "";
+        Driver.Check(Driver.cuDeviceTotalMem_v2(out nuint bytes, device), "cuDeviceTotalMem");
+        MemoryBytes = (long)bytes;
+        int Attribute(DeviceAttribute attribute)
+        {
+            Driver.Check(Driver.cuDeviceGetAttribute(out int value, attribute, device), "cuDeviceGetAttribute");
+            return value;
+        }
+        CapabilityMajor = Attribute(DeviceAttribute.CapabilityMajor);
+        CapabilityMinor = Attribute(DeviceAttribute.CapabilityMinor);
+        Multiprocessors = Attribute(DeviceAttribute.MultiprocessorCount);
+        L2CacheBytes = Attribute(DeviceAttribute.L2CacheSize);
+        SharedBytesPerBlock = Attribute(DeviceAttribute.SharedPerBlock);
+        PciAddress = string.Create(CultureInfo.InvariantCulture,
+            $"{Attribute(DeviceAttribute.PciDomain):x4}:{Attribute(DeviceAttribute.PciBus):x2}:{Attribute(DeviceAttribute.PciDevice):x2}.0");
+        Driver.Check(Driver.cuDriverGetVersion(out int version), "cuDriverGetVersion");
+        DriverVersion = string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}");
+        Driver.Check(Driver.cuDevicePrimaryCtxRetain(out _context, device), "cuDevicePrimaryCtxRetain");
+    }
+
+    /// <summary>Number of GPUs; 0 where there is no driver.</summary>
+    public static int Count
+    {
+        get
+        {
+            if (Driver.Missing is not null)
+                return 0;
+            Driver.Check(Driver.cuDeviceGetCount(out int count), "cuDeviceGetCount");
+            return count;
+        }
+    }
+
+    /// <summary>Why there is no GPU to use, in one line, or null where there is one.</summary>
+    public static string? WhyNone => Driver.Missing ?? (Count == 0 ? "the driver finds no GPU" : null);
+
+    /// <summary>0 the first.</summary>
+    public int Ordinal { get; }
+
+    /// <summary>The driver's name of it.</summary>
+    public string Name { get; }
+
+    /// <summary>Memory of the device.</summary>
+    public long MemoryBytes { get; }
+
+    /// <summary>Compute capability, 8 of 8.9.</summary>
+    public int CapabilityMajor { get; }
+
+    /// <summary>Compute capability, 9 of 8.9.</summary>
+    public int CapabilityMinor { get; }
+
+    /// <summary>Multiprocessors.</summary>
+    public int Multiprocessors { get; }
+
+    /// <summary>Second-level cache.</summary>
+    public int L2CacheBytes { get; }
+
+    /// <summary>Shared memory that one block can ask for.</summary>
+    public int SharedBytesPerBlock { get; }
+
+    /// <summary>Where it is on the bus, as the system names it.</summary>
+    public string PciAddress { get; }
+
+    /// <summary>CUDA version that the driver supports.</summary>
+    public string DriverVersion { get; }
+
+    /// <summary>The GPU of this number.</summary>
+    /// <exception cref="BackendUnavailableException">There is no driver or no such GPU.</exception>
+    public static CudaDevice Open(int ordinal = 0)
+    {
+        if (WhyNone is { } reason)
+            throw new BackendUnavailableException($"cuda: {reason}");
+        if (ordinal < 0 || ordinal >= Count)
+            throw new BackendUnavailableException($"cuda: there is no GPU {ordinal}, the driver finds {Count}");
+        return s_devices.GetOrAdd(ordinal, number => new(() => new CudaDevice(number))).Value;
+    }
+
+    /// <summary>Makes the context current on this thread.</summary>
+    internal void MakeCurrent()
+    {
+        if (s_current == _context)
+            return;
+        Driver.Check(Driver.cuCtxSetCurrent(_context), "cuCtxSetCurrent");
+        s_current = _context;
+    }
+
+    /// <summary>The same for finalizers, which cannot report.</summary>
+    internal bool TryMakeCurrent() => s_current == _context || Driver.cuCtxSetCurrent(_context) == 0;
+
+    /// <summary>A kernel, loaded and compiled by the driver when it is first asked for.</summary>
+    /// <param name="file">Source file without its ending.</param>
+    /// <param name="name">Name of the kernel.</param>
+    /// <param name="threads">Per block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory per block.</param>
+    /// <exception cref="BackendUnavailableException">The driver refuses the kernel, the build lacks it, or it needs more shared memory than there is.</exception>
+    internal CudaKernel Kernel(string file, string name, int threads, int sharedBytes = 0) => _kernels.GetOrAdd(name, _ => new(() =>
+    {
+        if (sharedBytes > SharedBytesPerBlock)
+            throw new BackendUnavailableException($"CUDA: {name} needs {sharedBytes} bytes of shared memory, {Name} has {SharedBytesPerBlock} per block");
+        MakeCurrent();
+        Driver.Check(Driver.cuModuleGetFunction(out nint function, Module(file), name), $"cuModuleGetFunction({name})");
+        Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, sharedBytes), $"cuFuncSetAttribute({name})");
+        return new CudaKernel(name, function, threads, sharedBytes);
+    })).Value;
+
+    private nint Module(string file) => _modules.GetOrAdd(file, _ => new(() =>
+    {
+        using Stream? resource = Assembly.GetExecutingAssembly().GetManifestResourceStream(file + ".ptx")
+            ?? throw new BackendUnavailableException($"CUDA: this build has no kernels ({file}.ptx); build with ./build.sh, which compiles them where clang or nvcc is");
+        byte[] image = new byte[resource.Length + 1];
+        resource.ReadExactly(image, 0, image.Length - 1);
+        byte[] log = new byte[kLogBytes];
+        MakeCurrent();
+        fixed (byte* text = image, errors = log)
+        {
+            int* options = stackalloc int[] { kErrorLog, kErrorLogBytes };
+            nint* values = stackalloc nint[] { (nint)errors, kLogBytes };
+            int status = Driver.cuModuleLoadDataEx(out nint module, text, 2, options, values);
+            if (status != 0)
+            {
+                string said = Encoding.UTF8.GetString(log, 0, Math.Max(0, Array.IndexOf(log, (byte)0))).Trim().ReplaceLineEndings(" ");
+                throw new BackendUnavailableException($"CUDA: the driver ({DriverVersion}) refuses the kernels of {file}: {Driver.Text(status)} {said}".TrimEnd());
+            }
+            return module;
+        }
+    })).Value;
+}
