@@ -7,6 +7,8 @@ using System.Xml.Linq;
 
 const string Solution = "MmeSid.Engine.sln";
 const string Configuration = "Release";
+/// Oldest GPUs that the kernels run on; the driver compiles them for newer ones.
+const string CudaArchitecture = "sm_80";
 
 /// Tests of code that picks an instruction set at run time; they run once per set.
 string[] testsPerInstructionSet = ["MmeSid.Kernels.Tests", "MmeSid.Engine.Tests"];
@@ -34,9 +36,18 @@ Task("Probe")
     .WithCriteria(() => !FileExists(feedProps) || HasArgument("reprobe"), "artifacts/feed.props exists; --reprobe asks the feed again")
     .Does(() => ProbeFeed());
 
+Task("Kernels")
+    .Description("Compiles kernels/cuda to PTX (artifacts/ptx) and, for tests without a GPU, to softcuda (artifacts/softcuda). Installs clang-19 on Debian.")
+    .Does(() =>
+{
+    BuildPtx();
+    BuildSoftCuda();
+});
+
 Task("Build")
     .Description("Builds the solution and leaves a runnable artifacts/mmesid/mmesid.")
     .IsDependentOn("Probe")
+    .IsDependentOn("Kernels")
     .Does(() =>
 {
     DotNetBuild(Solution, new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal });
@@ -250,6 +261,62 @@ TestTotals RunTests()
         Information("{0}: {1} passed, {2} failed, {3} skipped in {4:F1} s", name, result.Passed, result.Failed, result.Skipped, clock.Elapsed.TotalSeconds);
         return result;
     }
+}
+
+/// One PTX file per source: it is text that the driver compiles for the GPU at hand, so nothing but the compiler is needed here.
+void BuildPtx()
+{
+    var sources = GetFiles("kernels/cuda/*.cu").ToArray();
+    var folder = artifacts.Combine("ptx");
+    FilePath Ptx(FilePath source) => folder.CombineWithFilePath(source.GetFilenameWithoutExtension() + ".ptx");
+    if (sources.All(source => FileExists(Ptx(source))) && !AnyNewer(GetFiles("kernels/cuda/*"), sources.Select(Ptx)))
+        return;
+    if (DebianTool("clang++-19", "clang-19") is not { } clang)
+    {
+        Information("CUDA kernels: no clang-19 (it compiles them to PTX); the build goes on without the backend cuda");
+        return;
+    }
+    EnsureDirectoryExists(folder);
+    Parallel.ForEach(sources, source => Run(clang,
+        $"-x cuda --cuda-device-only --cuda-gpu-arch={CudaArchitecture} -nocudainc -nocudalib -std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-cuda-version -S \"{source}\" -o \"{Ptx(source)}\""));
+    Information("CUDA kernels: {0} sources compiled to PTX for {1}", sources.Length, CudaArchitecture);
+}
+
+/// The driver library that tests load where there is no GPU: the same kernels, compiled for the host.
+void BuildSoftCuda()
+{
+    var library = artifacts.Combine("softcuda").CombineWithFilePath("libcuda.so.1");
+    if (!IsRunningOnLinux() || (FileExists(library) && !AnyNewer(GetFiles("kernels/cuda/*") + GetFiles("tests/softcuda/*"), [library])))
+        return;
+    if (DebianTool("cmake", "cmake") is not { } cmake || DebianTool("g++", "g++") is null)
+    {
+        Information("softcuda: no cmake or no g++; tests of the backend cuda are skipped where there is no GPU");
+        return;
+    }
+    var folder = artifacts.Combine("softcuda").Combine("build");
+    Run(cmake, $"-S tests/softcuda -B \"{folder}\" -Wno-dev --log-level=WARNING");
+    Run(cmake, $"--build \"{folder}\" --parallel 2 -- --quiet");
+    CopyFile(folder.CombineWithFilePath("libcuda.so.1"), library);
+    Information("softcuda: {0}", Context.Environment.WorkingDirectory.GetRelativePath(library));
+}
+
+bool AnyNewer(IEnumerable<FilePath> sources, IEnumerable<FilePath> results) =>
+    sources.Max(file => System.IO.File.GetLastWriteTimeUtc(file.FullPath)) > results.Min(file => System.IO.File.GetLastWriteTimeUtc(file.FullPath));
+
+/// A tool from the path; on Debian, and as root, its package is installed first. Null where it cannot be had.
+FilePath DebianTool(string tool, string package)
+{
+    if (Context.Tools.Resolve(tool) is { } present)
+        return present;
+    if (!FileExists("/etc/debian_version") || System.Environment.UserName != "root" || Context.Tools.Resolve("apt-get") is not { } apt)
+        return null;
+    Information("installing {0}", package);
+    var settings = new ProcessSettings { Arguments = $"-y --no-install-recommends install {package}", Silent = true, RedirectStandardOutput = true };
+    StartProcess(apt, new ProcessSettings { Arguments = "update", Silent = true, RedirectStandardOutput = true });
+    int exit = StartProcess(apt, settings);
+    if (exit != 0)
+        Warning("{0} could not be installed (exit code {1})", package, exit);
+    return Context.Tools.Resolve(tool);
 }
 
 /// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash.

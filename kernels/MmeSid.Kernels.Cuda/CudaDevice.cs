@@ -74,6 +74,9 @@ public sealed unsafe class CudaDevice
     /// <summary>Why there is no GPU to use, in one line, or null where there is one.</summary>
     public static string? WhyNone => Driver.Missing ?? (Count == 0 ? "the driver finds no GPU" : null);
 
+    /// <summary>Whether this build holds the kernels: they need clang-19 when it is made.</summary>
+    public static bool HasKernels => Assembly.GetExecutingAssembly().GetManifestResourceNames().Any(name => name.EndsWith(".ptx", StringComparison.Ordinal));
+
     /// <summary>0 the first.</summary>
     public int Ordinal { get; }
 
@@ -100,6 +103,17 @@ public sealed unsafe class CudaDevice
 
     /// <summary>Where it is on the bus, as the system names it.</summary>
     public string PciAddress { get; }
+
+    /// <summary>Speed and width of its PCIe link as the system reports them, or null where it does not.</summary>
+    public string? Link
+    {
+        get
+        {
+            string folder = $"/sys/bus/pci/devices/{PciAddress}";
+            string speed = Path.Combine(folder, "current_link_speed"), width = Path.Combine(folder, "current_link_width");
+            return File.Exists(speed) && File.Exists(width) ? $"{File.ReadAllText(speed).Trim()} x{File.ReadAllText(width).Trim()}" : null;
+        }
+    }
 
     /// <summary>CUDA version that the driver supports.</summary>
     public string DriverVersion { get; }

@@ -23,9 +23,16 @@ internal abstract class CudaHandle : SafeHandle
     protected abstract bool Release();
 }
 
+/// <summary>Memory of the device, whatever it holds.</summary>
+internal interface IDeviceMemory : IDisposable
+{
+    /// <summary>On the device.</summary>
+    nint Address { get; }
+}
+
 /// <summary>Memory of the device.</summary>
 /// <typeparam name="T">What it holds.</typeparam>
-internal sealed class DeviceMemory<T> : CudaHandle
+internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
     where T : unmanaged
 {
     private DeviceMemory(CudaDevice device, nint pointer, long length)
@@ -33,6 +40,8 @@ internal sealed class DeviceMemory<T> : CudaHandle
 
     /// <summary>Values.</summary>
     public long Length { get; }
+
+    public nint Address => Value;
 
     /// <summary>Uninitialised values; at least one, so that every buffer has an address.</summary>
     /// <exception cref="InsufficientMemoryException">The device has not enough.</exception>
@@ -165,6 +174,15 @@ internal sealed unsafe class CudaStream : CudaHandle
             Driver.Check(Driver.cuMemcpyDtoHAsync_v2(first, source.Value + (nint)(at * sizeof(T)), (nuint)destination.Length * (nuint)sizeof(T), Value), "cuMemcpyDtoHAsync");
     }
 
+    /// <summary>Copies all of it inside the device.</summary>
+    public void Copy<T>(DeviceMemory<T> destination, DeviceMemory<T> source)
+        where T : unmanaged
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(destination.Length, source.Length, nameof(destination));
+        Device.MakeCurrent();
+        Driver.Check(Driver.cuMemcpyDtoDAsync_v2(destination.Value, source.Value, (nuint)(source.Length * sizeof(T)), Value), "cuMemcpyDtoDAsync");
+    }
+
     /// <summary>Sets the first values to a pattern of equal bytes.</summary>
     public void Fill<T>(DeviceMemory<T> destination, byte value, long length)
         where T : unmanaged
@@ -173,15 +191,15 @@ internal sealed unsafe class CudaStream : CudaHandle
         Driver.Check(Driver.cuMemsetD8Async(destination.Value, value, (nuint)(length * sizeof(T)), Value), "cuMemsetD8Async");
     }
 
-    /// <summary>Launches a kernel that takes one structure.</summary>
-    public void Launch<T>(CudaKernel kernel, long blocks, T arguments)
+    /// <summary>Launches a kernel that takes one structure, on a grid of <paramref name="blocks"/> × <paramref name="blocksY"/>.</summary>
+    public void Launch<T>(CudaKernel kernel, long blocks, T arguments, int blocksY = 1)
         where T : unmanaged
     {
         if (blocks == 0)
             return;
         Device.MakeCurrent();
         void* pointer = &arguments;
-        Driver.Check(Driver.cuLaunchKernel(kernel.Function, checked((uint)blocks), 1, 1, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Value, &pointer, null), $"cuLaunchKernel({kernel.Name})");
+        Driver.Check(Driver.cuLaunchKernel(kernel.Function, checked((uint)blocks), (uint)blocksY, 1, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Value, &pointer, null), $"cuLaunchKernel({kernel.Name})");
     }
 
     public void Record(CudaEvent point)
@@ -201,6 +219,13 @@ internal sealed unsafe class CudaStream : CudaHandle
     {
         Device.MakeCurrent();
         Driver.Check(Driver.cuStreamSynchronize(Value), "cuStreamSynchronize");
+    }
+
+    /// <summary>Waits without reporting: for who cleans up after an error.</summary>
+    public void TrySynchronize()
+    {
+        if (Device.TryMakeCurrent())
+            _ = Driver.cuStreamSynchronize(Value);
     }
 
     protected override bool Release() => Driver.cuStreamDestroy_v2(handle) == 0;

@@ -68,6 +68,9 @@ public interface IEncoder : IDisposable
     /// <summary>The plan it encodes with.</summary>
     EncodePlan Plan { get; }
 
+    /// <summary>Calls of <see cref="Encode"/> that should run at the same time to keep the hardware busy: 1 where one call takes all of it.</summary>
+    int CallsAtOnce => 1;
+
     /// <summary>Exact codes of the rows (see <see cref="EncodePlan"/>), bit for bit the same on every backend.</summary>
     /// <param name="rows">[n, d], finite values.</param>
     /// <param name="codes">[n, L].</param>

@@ -69,6 +69,8 @@ DEVICE u32 ballot(bool said)
     return votes;
 }
 
+DEVICE int bits_set(u32 bits) { int v; asm("popc.b32 %0, %1;" : "=r"(v) : "r"(bits)); return v; }
+
 DEVICE float bits_to_float(u32 bits) { float v; asm("mov.b32 %0, %1;" : "=f"(v) : "r"(bits)); return v; }
 DEVICE u32 float_to_bits(float value) { u32 v; asm("mov.b32 %0, %1;" : "=r"(v) : "f"(value)); return v; }
 DEVICE double bits_to_double(u64 bits) { double v; asm("mov.b64 %0, %1;" : "=d"(v) : "l"(bits)); return v; }

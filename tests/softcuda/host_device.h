@@ -74,6 +74,7 @@ DEVICE u32 ballot(bool said)
     });
 }
 
+DEVICE int bits_set(u32 bits) { return __builtin_popcount(bits); }
 DEVICE float bits_to_float(u32 bits) { float v; std::memcpy(&v, &bits, 4); return v; }
 DEVICE u32 float_to_bits(float value) { u32 v; std::memcpy(&v, &value, 4); return v; }
 DEVICE double bits_to_double(u64 bits) { double v; std::memcpy(&v, &bits, 8); return v; }

@@ -1,151 +1,33 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels.Simd;
 
-/// <summary>Which of three equal formulas the screen evaluates; see <see cref="EncodeLevel"/>.</summary>
-internal enum EncodeForm
-{
-    /// <summary>The operand is the residual; PSRQ's prefix term comes from tables.</summary>
-    Residual,
-
-    /// <summary>The operand is [residual | prefix], no tables: PSRQ when its tables would exceed the budget.</summary>
-    Wide,
-
-    /// <summary>The operand is the row at every level, all that was chosen before comes from tables: one product serves every beam.</summary>
-    Tables,
-}
-
-/// <summary>
-/// One level of a plan, prepared for the screen: packed codewords, biases, tables, and the norms its error bound needs.
-/// <code>
-///   screen    s[k] = β[k] − 2 z·w[k] + Σ_{j&lt;l} T_j[k_j, k],  T_j[q, k] = 2 c̃_j[q] · v[k]
-///             equal to the distance of EncodePlan up to a term that no k changes; m the plan's centre, c̃_1 = c_1 − m, c̃_j = c_j
-///   RQ        w = c, β = ‖c‖² (level 1: c − m for c)    Residual: z = r, no tables        Tables: z = x − m, v = c
-///   PSRQ      w = a, β = ‖a‖² + ‖b − m‖²                Residual: z = r, v = −(b − m)     Tables: z = x − m, v = a − (b − m)
-///             Wide: z = [r | x − m − r], w = [a | b − m], no tables
-/// </code>
-/// </summary>
-internal sealed unsafe class EncodeLevel : IDisposable
+/// <summary>A level with its codewords packed for <see cref="Product"/>, and what the screen's own roundings add to its bound.</summary>
+internal sealed unsafe class EncodeLevel : ScreenLevel, IDisposable
 {
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // Side of the square of table entries that are computed together, and rows whose operands stay in cache while the others pass by.
-    private const int kTableTile = 4, kTableBlock = 32;
-
-    private readonly EncodePlan _plan;
-    private readonly int _level;
-    // [K, d] centred codewords of level 1; null on later levels, where the plan's own serve.
-    private readonly float[]? _subtrahends;
-
-    // Pinned for life, so that the screen can hold pointers into them.
-    private readonly float[] _biases;
-    private readonly float[][] _tables;
-
-    /// <summary>Prepares a level.</summary>
-    /// <param name="plan">The plan.</param>
-    /// <param name="level">0 the first.</param>
-    /// <param name="centre">m, [d].</param>
-    /// <param name="form">Of the screen.</param>
-    /// <param name="threads">That build its tables.</param>
-    /// <param name="beam">
-    /// Whether several prefixes are kept. With one prefix a codeword stored twice never wins against its first copy: it is taken out of the
-    /// race instead of tying with it on every row. In a beam both copies are paths of their own.
-    /// </param>
+    /// <summary>Prepares a level; parameters as in <see cref="ScreenLevel"/>.</summary>
     public EncodeLevel(EncodePlan plan, int level, float[] centre, EncodeForm form, int threads, bool beam = false)
+        : base(plan, level, centre, form, threads, PackedCodewords.kCodesMultiple, beam)
     {
-        int d = plan.Dimension, width = plan.CodewordWidth(level);
-        _plan = plan;
-        _level = level;
-        CodeCount = plan.CodeCount(level);
-        Depth = form == EncodeForm.Wide ? width : d;
-
-        // w where it is not what the plan holds: centred and rounded to float32 once.
-        bool centred = level == 0 || Depth > d;
-        float[] operands = centred ? GC.AllocateUninitializedArray<float>(checked(CodeCount * Depth)) : [], zeros = new float[d];
-        _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
-        Array.Fill(_biases, float.PositiveInfinity);
-        double[] biases = new double[CodeCount], norms = new double[CodeCount];
-        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
-        {
-            ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
-            Span<float> operand = centred ? operands.AsSpan(k * Depth, Depth) : [];
-            double residualHalf = Centred(codeword[..d], level == 0 ? centre : zeros, centred ? operand[..d] : []);
-            double prefixHalf = width > d ? Centred(codeword[d..], centre, Depth > d ? operand[d..] : []) : 0;
-            biases[k] = residualHalf + prefixHalf;
-            norms[k] = Depth > d ? biases[k] : residualHalf;
-        });
-        MaximumNorm = Math.Sqrt(TensorPrimitives.Max<double>(norms));
-        MaximumBias = TensorPrimitives.Max<double>(biases);
-        HashSet<int> repeated = beam ? [] : Repetitions(plan.Codebook(level), width, CodeCount);
-        for (int k = 0; k < CodeCount; k++)
-        {
-            if (!repeated.Contains(k))
-                _biases[k] = (float)biases[k];
-        }
-        OperandRounding = centred ? Bounds.Float32 : 0;
-        fixed (float* first = centred ? operands : plan.Codebook(level))
-            Codewords = new PackedCodewords(first, centred ? Depth : width, CodeCount, Depth);
-        // Residuals are updated by the residual half; only level 1 needs its own centred copy.
-        _subtrahends = level == 0 ? operands : null;
-
-        _tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? new float[level][] : [];
-        if (_tables.Length == 0)
-            return;
-        double[] right = TableOperands(plan, level, centre, form);
-        for (int j = 0; j < _tables.Length; j++)
-            _tables[j] = Table(plan, j, centre, right, threads);
+        int stride = Depth == plan.Dimension && level > 0 ? plan.CodewordWidth(level) : Depth;
+        fixed (float* first = Operand(0))
+            Codewords = new PackedCodewords(first, stride, CodeCount, Depth);
+        ForgetOperands();
     }
-
-    /// <summary>K.</summary>
-    public int CodeCount { get; }
-
-    /// <summary>Values of a row that the product reads: d, or 2d in the wide form.</summary>
-    public int Depth { get; }
 
     /// <summary>Right-hand side of the product.</summary>
     public PackedCodewords Codewords { get; }
 
     /// <summary>β [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one.</summary>
-    public float* Biases => (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_biases, 0);
-
-    /// <summary>max ‖w[k]‖.</summary>
-    public double MaximumNorm { get; private set; }
-
-    /// <summary>max β[k].</summary>
-    public double MaximumBias { get; private set; }
-
-    /// <summary>Relative rounding of w: u where it was centred, else 0.</summary>
-    public double OperandRounding { get; }
-
-    /// <summary>Σ_j max |T_j|.</summary>
-    public double TableMaximum { get; private set; }
-
-    /// <summary>Σ_j of the float64 error of a table entry before it is stored.</summary>
-    public double TableEvaluationError { get; private set; }
-
-    /// <summary>Number of tables: l or 0.</summary>
-    public int Tables => _tables.Length;
-
-    /// <summary>K rounded up to whole vectors.</summary>
-    public int PaddedCodes => PackedCodewords.Padded(CodeCount);
+    public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(BiasValues));
 
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
-    public float* TableRow(int j, int code) => (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_tables[j], 0) + (nint)code * PaddedCodes;
-
-    /// <summary>Bytes that the tables of a plan take where every level needs them.</summary>
-    public static long TableBytes(EncodePlan plan)
-    {
-        long values = 0;
-        for (int level = 1; level < plan.Levels; level++)
-        {
-            for (int j = 0; j < level; j++)
-                values += (long)plan.CodeCount(j) * (plan.CodeCount(level) + PackedCodewords.kCodesMultiple);
-        }
-        return values * sizeof(float);
-    }
+    public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Table(j))) + (nint)code * PaddedCodes;
 
     /// <summary>
     /// E with |ŝ[k] − s[k]| ≤ E for every k of this level (docs/exactness.md §4, §7), or +∞ where an intermediate could come near float32's
@@ -176,14 +58,15 @@ internal sealed unsafe class EncodeLevel : IDisposable
     /// <returns>What the roundings of this step can add to the distance between the operand and its real value.</returns>
     public double Advance(Span<float> operand, int code, out double norm)
     {
-        int d = _plan.Dimension;
-        ReadOnlySpan<float> codeword = _subtrahends is null ? _plan.Codeword(_level, code) : _subtrahends.AsSpan(code * d, d);
+        ReadOnlySpan<float> codeword = Subtrahend(code);
+        int d = codeword.Length;
         TensorPrimitives.Subtract(operand[..d], codeword, operand[..d]);
         bool wide = operand.Length > d;
         if (wide)
             TensorPrimitives.Add(operand[d..], codeword, operand[d..]);
         norm = OperandNorm(operand);
-        double rounding = _subtrahends is null ? 0 : Bounds.Float32 * MaximumNorm;
+        // Only the first level's subtrahends are rounded.
+        double rounding = IsFirst ? Bounds.Float32 * MaximumNorm : 0;
         return (wide ? 2 : 1) * rounding + Bounds.Float32 * norm;
     }
 
@@ -191,171 +74,4 @@ internal sealed unsafe class EncodeLevel : IDisposable
     public static double OperandNorm(ReadOnlySpan<float> operand) => Math.Sqrt(TensorPrimitives.SumOfSquares(operand) + operand.Length * (double)float.Epsilon);
 
     public void Dispose() => Codewords.Dispose();
-
-    // operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.
-    private static double Centred(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
-    {
-        ref float from = ref MemoryMarshal.GetReference(part), mean = ref MemoryMarshal.GetReference(centre), to = ref MemoryMarshal.GetReference(operand);
-        Vector256<double> sumLow = Vector256<double>.Zero, sumHigh = Vector256<double>.Zero;
-        int i = 0;
-        for (; i + 8 <= part.Length; i += 8)
-        {
-            (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.LoadUnsafe(ref from, (nuint)i));
-            (Vector256<double> meanLow, Vector256<double> meanHigh) = Vector256.Widen(Vector256.LoadUnsafe(ref mean, (nuint)i));
-            low -= meanLow;
-            high -= meanHigh;
-            sumLow += low * low;
-            sumHigh += high * high;
-            if (!operand.IsEmpty)
-                Vector256.Narrow(low, high).StoreUnsafe(ref to, (nuint)i);
-        }
-        double sum = Vector256.Sum(sumLow + sumHigh);
-        for (; i < part.Length; i++)
-        {
-            double value = (double)part[i] - centre[i];
-            sum += value * value;
-            if (!operand.IsEmpty)
-                operand[i] = (float)value;
-        }
-        return sum;
-    }
-
-    // v, [K, d] in float64.
-    private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
-    {
-        int d = plan.Dimension, width = plan.CodewordWidth(level);
-        var operands = new double[checked(CodeCount * d)];
-        for (int k = 0; k < CodeCount; k++)
-        {
-            ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
-            Span<double> operand = operands.AsSpan(k * d, d);
-            if (form == EncodeForm.Tables)
-                TensorPrimitives.ConvertTruncating(codeword[..d], operand);
-            for (int i = d; i < width; i++)
-                operand[i - d] -= (double)codeword[i] - centre[i - d];
-        }
-        return operands;
-    }
-
-    private float[] Table(EncodePlan plan, int earlier, float[] centre, double[] right, int threads)
-    {
-        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        double[] left = new double[checked(rows * d)];
-        for (int q = 0; q < rows; q++)
-        {
-            Span<double> row = left.AsSpan(q * d, d);
-            TensorPrimitives.ConvertTruncating(plan.Codeword(earlier, q), row);
-            for (int i = 0; i < d && earlier == 0; i++)
-                row[i] -= centre[i];
-        }
-        float[] table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
-        int blocks = (rows + kTableBlock - 1) / kTableBlock;
-        double[] largest = new double[blocks];
-        Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
-        {
-            int end = Math.Min(rows, (block + 1) * kTableBlock);
-            double* values = stackalloc double[kTableTile * kTableTile];
-            fixed (double* l = left, r = right)
-            {
-                for (int k = 0; k < CodeCount; k += kTableTile)
-                {
-                    for (int q = block * kTableBlock; q < end; q += kTableTile)
-                    {
-                        Dots(l + (nint)q * d, end - q, r + (nint)k * d, CodeCount - k, d, values);
-                        for (int i = 0; i < Math.Min(kTableTile, end - q); i++)
-                        {
-                            for (int j = 0; j < Math.Min(kTableTile, CodeCount - k); j++)
-                            {
-                                double value = 2 * values[i * kTableTile + j];
-                                table[(q + i) * stride + k + j] = (float)value;
-                                largest[block] = Math.Max(largest[block], Math.Abs(value));
-                            }
-                        }
-                    }
-                }
-            }
-        });
-        TableMaximum += largest.Max();
-        // The sum of products, and the rounding of v = a − (b − m), whose parts may be larger than v itself.
-        double rightError = (d + 4) * LargestNorm(right, d) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
-        TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, d) * rightError;
-        return table;
-    }
-
-    // values[i, j] = row i of left · row j of right, a square of products at a time so that one loaded value serves four of them. Rows beyond
-    // the last are the last again.
-    private static void Dots(double* left, int leftRows, double* right, int rightRows, int length, double* values)
-    {
-        double* l0 = left, l1 = left + Math.Min(1, leftRows - 1) * (nint)length, l2 = left + Math.Min(2, leftRows - 1) * (nint)length, l3 = left + Math.Min(3, leftRows - 1) * (nint)length;
-        double* r0 = right, r1 = right + Math.Min(1, rightRows - 1) * (nint)length, r2 = right + Math.Min(2, rightRows - 1) * (nint)length, r3 = right + Math.Min(3, rightRows - 1) * (nint)length;
-        Vector512<double> s00 = default, s01 = default, s02 = default, s03 = default, s10 = default, s11 = default, s12 = default, s13 = default;
-        Vector512<double> s20 = default, s21 = default, s22 = default, s23 = default, s30 = default, s31 = default, s32 = default, s33 = default;
-        int i = 0;
-        for (; i + 8 <= length; i += 8)
-        {
-            Vector512<double> a = Vector512.Load(r0 + i), b = Vector512.Load(r1 + i), c = Vector512.Load(r2 + i), e = Vector512.Load(r3 + i), v = Vector512.Load(l0 + i);
-            (s00, s01, s02, s03) = (Add(v, a, s00), Add(v, b, s01), Add(v, c, s02), Add(v, e, s03));
-            v = Vector512.Load(l1 + i);
-            (s10, s11, s12, s13) = (Add(v, a, s10), Add(v, b, s11), Add(v, c, s12), Add(v, e, s13));
-            v = Vector512.Load(l2 + i);
-            (s20, s21, s22, s23) = (Add(v, a, s20), Add(v, b, s21), Add(v, c, s22), Add(v, e, s23));
-            v = Vector512.Load(l3 + i);
-            (s30, s31, s32, s33) = (Add(v, a, s30), Add(v, b, s31), Add(v, c, s32), Add(v, e, s33));
-        }
-        Store(values, l0 + i, s00, s01, s02, s03);
-        Store(values + 4, l1 + i, s10, s11, s12, s13);
-        Store(values + 8, l2 + i, s20, s21, s22, s23);
-        Store(values + 12, l3 + i, s30, s31, s32, s33);
-
-        static Vector512<double> Add(Vector512<double> a, Vector512<double> b, Vector512<double> sum) => Vector512.FusedMultiplyAdd(a, b, sum);
-
-        void Store(double* to, double* row, Vector512<double> a, Vector512<double> b, Vector512<double> c, Vector512<double> e)
-        {
-            (to[0], to[1], to[2], to[3]) = (Vector512.Sum(a), Vector512.Sum(b), Vector512.Sum(c), Vector512.Sum(e));
-            for (int t = 0; t < length - i; t++)
-            {
-                to[0] += row[t] * r0[i + t];
-                to[1] += row[t] * r1[i + t];
-                to[2] += row[t] * r2[i + t];
-                to[3] += row[t] * r3[i + t];
-            }
-        }
-    }
-
-    private static double LargestNorm(double[] rows, int width)
-    {
-        double largest = 0;
-        for (int start = 0; start < rows.Length; start += width)
-            largest = Math.Max(largest, TensorPrimitives.SumOfSquares<double>(rows.AsSpan(start, width)));
-        return Math.Sqrt(largest);
-    }
-
-    // Codes whose codeword equals that of a smaller code (−0 equals 0). Equal codewords have equal products with whatever vector; one of random
-    // values keeps different codewords apart, permuted and one-hot ones too.
-    private static HashSet<int> Repetitions(ReadOnlySpan<float> codebook, int width, int count)
-    {
-        var random = new Random(1);
-        float[] probe = new float[width];
-        for (int i = 0; i < width; i++)
-            probe[i] = random.NextSingle() - 0.5f;
-        var byProduct = new Dictionary<float, List<int>>();
-        var repeated = new HashSet<int>();
-        for (int k = 0; k < count; k++)
-        {
-            ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
-            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(byProduct, TensorPrimitives.Dot<float>(codeword, probe), out _);
-            bucket ??= [];
-            foreach (int earlier in bucket)
-            {
-                if (codebook.Slice(earlier * width, width).SequenceEqual(codeword))
-                {
-                    repeated.Add(k);
-                    break;
-                }
-            }
-            if (!repeated.Contains(k))
-                bucket.Add(k);
-        }
-        return repeated;
-    }
 }

@@ -1,8 +1,10 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using MmeSid.Cli.Terminal;
 using MmeSid.DuckDb;
 using MmeSid.Kernels;
+using MmeSid.Kernels.Cuda;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
 
@@ -17,12 +19,20 @@ internal static class DevicesCommand
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             IBackend chosen = GlobalOptions.CreateBackend(parsed);
-            IBackend[] backends = [new SimdBackend(GlobalOptions.ThreadCount(parsed)), new ScalarBackend()];
+            int threads = GlobalOptions.ThreadCount(parsed);
+            string? noCuda = CudaBackend.UnavailableReason;
+            List<IBackend> backends = [new SimdBackend(threads), new ScalarBackend()];
+            if (noCuda is null)
+                backends.InsertRange(0, Enumerable.Range(0, CudaDevice.Count).Select(ordinal => new CudaBackend(ordinal, threads)));
             run.Results.Value("system", $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
             run.Results.Value("cores", Environment.ProcessorCount);
             run.Results.Value("memory_bytes", GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, $"{GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1e9:0.0} GB", "memory");
             run.Results.Table("backends", ["backend", "device", "chosen"],
                 backends.Select(backend => (IReadOnlyList<ResultSheet.Cell>)[backend.Name, backend.Device, backend.Name == chosen.Name ? "yes" : "no"]));
+            if (noCuda is not null)
+                run.Results.Value("cuda", noCuda);
+            foreach (CudaBackend backend in backends.OfType<CudaBackend>())
+                ShowGpu(run, backend);
             run.Results.Table("formats", ["format", "usable", "note"],
             [
                 ["npy, safetensors, fvecs, fbin, csv, tsv", "yes", ""],
@@ -30,5 +40,24 @@ internal static class DevicesCommand
             ]);
         }));
         return command;
+    }
+
+    private static void ShowGpu(CommandRun run, CudaBackend backend)
+    {
+        CudaDevice gpu = backend.Gpu;
+        CudaCeilings ceilings = CudaCeilings.Measure(backend);
+        run.Results.Table($"gpu_{gpu.Ordinal}", ["property", "value"],
+        [
+            ["name", gpu.Name],
+            ["memory", string.Create(CultureInfo.InvariantCulture, $"{gpu.MemoryBytes / 1e9:F1} GB, {gpu.L2CacheBytes / 1e6:F1} MB second-level cache")],
+            ["compute capability", string.Create(CultureInfo.InvariantCulture, $"{gpu.CapabilityMajor}.{gpu.CapabilityMinor}, {gpu.Multiprocessors} multiprocessors")],
+            ["driver", $"CUDA {gpu.DriverVersion}"],
+            ["PCIe link", gpu.Link ?? "not known"],
+            ["host to device, pinned", ResultSheet.PerSecond(ceilings.HostToDeviceBytes, "B")],
+            ["device memory, copy", ResultSheet.PerSecond(ceilings.DeviceCopyBytes, "B")],
+            ["float32 fused multiply-add", ResultSheet.PerSecond(ceilings.Float32Operations, "FLOP")],
+            ["fp16 tensor cores", ResultSheet.PerSecond(ceilings.Float16Operations, "FLOP")],
+            ["int8 tensor cores", ResultSheet.PerSecond(ceilings.Int8Operations, "OP")],
+        ]);
     }
 }

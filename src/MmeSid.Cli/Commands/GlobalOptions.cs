@@ -1,5 +1,6 @@
 using System.CommandLine;
 using MmeSid.Kernels;
+using MmeSid.Kernels.Cuda;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
 
@@ -16,10 +17,10 @@ internal static class GlobalOptions
 
     public static readonly Option<string> Backend = new Option<string>("--backend")
     {
-        Description = "What computes: simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
+        Description = "What computes: cuda (an NVIDIA GPU), simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
         DefaultValueFactory = _ => "auto",
         Recursive = true,
-    }.AcceptOnlyFromAmong("auto", "simd", "scalar");
+    }.AcceptOnlyFromAmong("auto", "cuda", "simd", "scalar");
 
     public static readonly Option<ulong> Seed = new("--seed")
     {
@@ -57,8 +58,14 @@ internal static class GlobalOptions
 
     /// <summary>The backend that <see cref="Backend"/> and <see cref="Threads"/> ask for.</summary>
     /// <exception cref="ArgumentException">The number of threads is negative.</exception>
-    public static IBackend CreateBackend(ParseResult parsed) =>
-        parsed.GetValue(Backend) == "scalar" ? new ScalarBackend() : new SimdBackend(ThreadCount(parsed));
+    /// <exception cref="BackendUnavailableException">The backend that was asked for by name is not here.</exception>
+    public static IBackend CreateBackend(ParseResult parsed) => parsed.GetValue(Backend) switch
+    {
+        "scalar" => new ScalarBackend(),
+        "cuda" => new CudaBackend(threads: ThreadCount(parsed)),
+        "auto" when CudaBackend.UnavailableReason is null && !CudaBackend.IsDriverReplaced => new CudaBackend(threads: ThreadCount(parsed)),
+        _ => new SimdBackend(ThreadCount(parsed)),
+    };
 
     /// <summary>Value of <see cref="Threads"/>, at least 0.</summary>
     /// <exception cref="ArgumentException">It is negative.</exception>

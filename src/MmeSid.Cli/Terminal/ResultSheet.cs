@@ -93,6 +93,14 @@ internal sealed class ResultSheet
         ? (value + 0.0).ToString("N0", CultureInfo.InvariantCulture)
         : (value is > -0.00005 and < 0 ? 0 : value).ToString("0.####", CultureInfo.InvariantCulture);
 
+    /// <summary>A rate with a decimal prefix.</summary>
+    public static string PerSecond(double value, string unit)
+    {
+        string[] prefixes = ["", "k", "M", "G", "T", "P"];
+        int prefix = Math.Clamp((int)Math.Floor(Math.Log10(Math.Max(1, value)) / 3), 0, prefixes.Length - 1);
+        return string.Create(CultureInfo.InvariantCulture, $"{value / Math.Pow(1000, prefix):F1} {prefixes[prefix]}{unit}/s");
+    }
+
     /// <summary>A share as per cent.</summary>
     public static string Percent(double share) => (share * 100).ToString(share is > 0 and < 0.0001 ? "0.######" : "0.##", CultureInfo.InvariantCulture) + " %";
 

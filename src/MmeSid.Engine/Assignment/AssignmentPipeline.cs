@@ -16,7 +16,7 @@ public delegate void AssignedRows(long firstRow, ReadOnlySpan<ushort> codes, Rea
 /// <param name="Encoding">What certification cost.</param>
 /// <param name="SquaredError">Sum over the rows of the squared distance to the reconstruction, added in row order in float64.</param>
 /// <param name="Elapsed">Wall time of the whole pipeline.</param>
-/// <param name="KernelTime">Wall time inside the encoder: what is left after reading and writing are hidden.</param>
+/// <param name="KernelTime">Wall time inside the encoder, per call that it takes at once: what is left after reading and writing are hidden.</param>
 public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding, double SquaredError, TimeSpan Elapsed, TimeSpan KernelTime);
 
 /// <summary>
@@ -61,6 +61,7 @@ public static class AssignmentPipeline
         private readonly int _rowsPerBlock;
         private readonly long _blocks;
         private readonly int _readers;
+        private readonly int _encoders;
         private readonly Slot[] _slots;
 
         public Ring(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation)
@@ -72,19 +73,20 @@ public static class AssignmentPipeline
             _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * sizeof(float)), table.Count), 1, int.MaxValue / widest);
             _blocks = (table.Count + _rowsPerBlock - 1) / _rowsPerBlock;
             _readers = (int)Math.Min(_blocks, Math.Clamp(Environment.ProcessorCount / kCoresPerReader, 1, kMostReaders));
-            _slots = new Slot[Math.Min(_blocks, _readers + 2)];
+            _encoders = (int)Math.Min(_blocks, encoder.CallsAtOnce);
+            _slots = new Slot[Math.Min(_blocks, _readers + _encoders + 1)];
             for (int s = 0; s < _slots.Length; s++)
                 _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels);
         }
 
         public AssignmentReport Run()
         {
-            (EncodeReport Report, TimeSpan Time) encoded = default;
+            var encoded = new (EncodeReport Report, TimeSpan Time)[_encoders];
             double squaredError = 0;
             Task[] tasks =
             [
                 .. Enumerable.Range(0, _readers).Select(reader => Start(() => Read(reader))),
-                Start(() => encoded = Encode()),
+                .. Enumerable.Range(0, _encoders).Select(encoder => Start(() => encoded[encoder] = Encode(encoder))),
                 Start(() => squaredError = Receive()),
             ];
             try
@@ -97,7 +99,9 @@ public static class AssignmentPipeline
                 Exception first = many.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? many.InnerExceptions[0];
                 System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
             }
-            return new AssignmentReport(_table.Count, encoded.Report, squaredError, default, encoded.Time);
+            EncodeReport report = encoded.Aggregate(default(EncodeReport), (sum, part) => sum + part.Report);
+            TimeSpan time = encoded.Aggregate(TimeSpan.Zero, (sum, part) => sum + part.Time) / Math.Max(1, _encoders);
+            return new AssignmentReport(_table.Count, report, squaredError, default, time);
         }
 
         private Task Start(Action stage) => Task.Factory.StartNew(() =>
@@ -125,10 +129,10 @@ public static class AssignmentPipeline
             }
         }
 
-        private (EncodeReport Report, TimeSpan Time) Encode()
+        private (EncodeReport Report, TimeSpan Time) Encode(int encoder)
         {
             (EncodeReport report, TimeSpan time) = (default(EncodeReport), TimeSpan.Zero);
-            for (long block = 0; block < _blocks; block++)
+            for (long block = encoder; block < _blocks; block += _encoders)
             {
                 Slot slot = _slots[block % _slots.Length];
                 slot.Filled.Wait(_stop.Token);

@@ -13,6 +13,8 @@ internal sealed class ProductEncoder(Quantizer quantizer, IEncoder[] encoders, R
 
     public Quantizer Quantizer { get; } = quantizer;
 
+    public int CallsAtOnce => encoders[0].CallsAtOnce;
+
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
         int levels = Quantizer.Levels, dimension = Quantizer.Dimension, width = dimension / levels;

@@ -7,6 +7,8 @@ internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : I
 {
     public Quantizer Quantizer { get; } = quantizer;
 
+    public int CallsAtOnce => encoder.CallsAtOnce;
+
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
 
     public void Dispose() => encoder.Dispose();

@@ -1,0 +1,68 @@
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Kernels.Cuda;
+
+/// <summary>
+/// CUDA C++ kernels (kernels/cuda) on one NVIDIA GPU, through the driver alone. Codes are the oracle's bit for bit. Beam search, and the
+/// operations beside encoding, run on the host's vectors.
+/// </summary>
+public sealed partial class CudaBackend : IBackend
+{
+    private readonly SimdBackend _host;
+    private readonly ScreenKind? _screen;
+
+    /// <summary>Opens a GPU.</summary>
+    /// <param name="ordinal">0 the first.</param>
+    /// <param name="threads">Host threads that prepare plans and copy rows; 0 takes every core.</param>
+    /// <exception cref="BackendUnavailableException">There is no driver, no such GPU, or this build has no kernels.</exception>
+    public CudaBackend(int ordinal = 0, int threads = 0)
+        : this(ordinal, threads, screen: null)
+    {
+    }
+
+    internal CudaBackend(int ordinal, int threads, ScreenKind? screen)
+    {
+        if (UnavailableReason is { } reason)
+            throw new BackendUnavailableException($"cuda: {reason}");
+        _host = new SimdBackend(threads);
+        _screen = screen;
+        Gpu = CudaDevice.Open(ordinal);
+        // Refuses here what would otherwise fail in the middle of the work.
+        Gpu.Kernel("prepare", "prepare_float32", 256);
+    }
+
+    /// <summary>Why this backend cannot be used here, in one line, or null where it can.</summary>
+    public static string? UnavailableReason =>
+        CudaDevice.WhyNone ?? (CudaDevice.HasKernels ? null : "this build has no CUDA kernels; the target Kernels compiles them where clang-19 is");
+
+    /// <summary>Whether MMESID_LIBCUDA names another driver library than the machine's: nothing to choose unasked.</summary>
+    public static bool IsDriverReplaced => Environment.GetEnvironmentVariable(Driver.LibraryVariable) is { Length: > 0 };
+
+    /// <summary>The GPU.</summary>
+    public CudaDevice Gpu { get; }
+
+    /// <inheritdoc/>
+    public string Name => "cuda";
+
+    /// <inheritdoc/>
+    public string Device => $"{Gpu.Name}, compute {Gpu.CapabilityMajor}.{Gpu.CapabilityMinor}, driver {Gpu.DriverVersion}";
+
+    /// <inheritdoc/>
+    public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        options ??= new EncodeOptions();
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
+        return options.Beam == 1 ? new CudaEncoder(Gpu, plan, options, _host.Threads, _screen) : _host.CreateEncoder(plan, options);
+    }
+
+    /// <inheritdoc/>
+    public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel) => _host.MmdSums(source, target, kernel);
+
+    /// <inheritdoc/>
+    public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) =>
+        _host.SinkhornAssign(rows, codewords, options, codes, potentials);
+
+    /// <inheritdoc/>
+    public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores) => _host.TopInnerProducts(queries, items, count, indices, scores);
+}

@@ -1,0 +1,389 @@
+using System.Collections.Concurrent;
+using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Kernels.Cuda;
+
+/// <summary>
+/// encode: codes[i, l] = argmin_k of the real-number distances of EncodePlan          oracle: Scalar/Encode.cs
+/// <code>
+///   in    rows (n, d) row-major f32 in host memory · plan, uploaded once
+///   out   codes (n, L) u16 · errors (n) f32 = ‖r_{L+1}‖²
+///   does  per batch and level three kernels: prepare (residuals in the screen's format, and each row's margin 2E), screen (products, scores,
+///         the codes within the margin), recheck (float64 distances of the rows that stay open); what float64 leaves open, and only that,
+///         is encoded again by the oracle
+///   why   |ŝ − s| ≤ E for every k (CudaLevel.Operands), so the argmin of s is among the codes within 2E of the smallest ŝ
+///   ties  decided by the oracle, the smallest k
+///   work  kSlots batches on streams of their own: one is copied in while another computes; a batch's operands stay in the second-level cache
+/// </code>
+/// Which screen a level takes is measured on the first whole batch; codes do not depend on it.
+/// </summary>
+internal sealed class CudaEncoder : IEncoder
+{
+    private const int kPrepareThreads = 256, kPrepareRows = kPrepareThreads / 32;
+    private const int kScreenThreads = 256, kRecheckThreads = 256, kErrorThreads = 128, kErrorRows = kErrorThreads / 8;
+    // A screen's blocks that a multiprocessor runs at a time.
+    private const int kBlocksPerMultiprocessor = 2;
+    private const int kRecheckBlocksPerMultiprocessor = 4;
+    private const int kSlots = 3;
+    private const long kMostBatchBytes = 256L << 20;
+
+    private readonly CudaDevice _device;
+    private readonly CudaStream _stream;
+    private readonly CudaLevel[] _levels;
+    private readonly DeviceMemory<float> _centre;
+    private readonly DeviceMemory<nint> _subtrahends, _norms, _codebooks;
+    private readonly double[] _largestNorms;
+    private readonly bool _wide;
+    private readonly int _threads;
+    private readonly int _batchRows;
+    private readonly ScreenKind[] _choice;
+    private readonly CudaKernel[] _prepare, _screen;
+    private readonly CudaKernel _recheck, _errors;
+    private readonly Lock _calibration = new();
+    private volatile bool _calibrated;
+    private readonly ConcurrentBag<Slot> _idle = [];
+    private bool _disposed;
+
+    public CudaEncoder(CudaDevice device, EncodePlan plan, EncodeOptions options, int threads, ScreenKind? screen)
+    {
+        Plan = plan;
+        _device = device;
+        _threads = threads;
+        _wide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
+        _largestNorms = Recheck.LargestNorms(plan);
+        float[] centre = SimdEncoder.Centre(plan);
+        _prepare = [.. Screens.All.Select(kind => device.Kernel("prepare", $"prepare_{Screens.Name(kind)}", kPrepareThreads))];
+        _screen = [.. Screens.All.Select(kind => device.Kernel($"screen_{Screens.Name(kind)}", $"screen_{Screens.Name(kind)}", kScreenThreads, Screens.SharedBytes(kind)))];
+        _recheck = device.Kernel("recheck", "recheck", kRecheckThreads, Screens.kRecheckSharedBytes);
+        _errors = device.Kernel("recheck", "squared_errors", kErrorThreads);
+        _stream = CudaStream.Create(device);
+        _levels = new CudaLevel[plan.Levels];
+        try
+        {
+            for (int level = 0; level < plan.Levels; level++)
+                _levels[level] = new CudaLevel(_stream, plan, level, centre, _wide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+            _centre = DeviceMemory<float>.From(_stream, centre);
+            _subtrahends = Pointers(level => level.Subtrahends.Value);
+            _norms = Pointers(level => level.Norms.Value);
+            _codebooks = Pointers(level => level.Codebook.Value);
+        }
+        catch
+        {
+            DisposePlan();
+            throw;
+        }
+        _choice = [.. _levels.Select(level => screen ?? ScreenKind.Float16).Select((kind, level) => _levels[level].Has(kind) ? kind : ScreenKind.Float32)];
+        _calibrated = screen is not null;
+        long rowBytes = 4L * plan.Dimension * (_wide ? 2 : 1) * 2 + 64;
+        long whole = (long)device.Multiprocessors * kBlocksPerMultiprocessor * Screens.kRowsPerBlock;
+        _batchRows = (int)Math.Max(Screens.kRowsPerBlock, Math.Min(whole, kMostBatchBytes / rowBytes / Screens.kRowsPerBlock * Screens.kRowsPerBlock));
+    }
+
+    public EncodePlan Plan { get; }
+
+    // One call is copied to the device while another computes and a third is copied back.
+    public int CallsAtOnce => kSlots;
+
+    /// <summary>The screen of each level; measured once a whole batch has come.</summary>
+    internal IReadOnlyList<ScreenKind> Choice => _choice;
+
+    public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
+        var report = new EncodeReport((long)rows.Count * Plan.Levels, 0, 0, 0);
+        var running = new Queue<Slot>();
+        try
+        {
+            for (int start = 0; start < rows.Count; start += _batchRows)
+            {
+                Slot slot = running.Count < kSlots ? Take() : running.Dequeue();
+                if (slot.Busy)
+                    report += Collect(slot, rows, codes, squaredErrors);
+                int count = Math.Min(_batchRows, rows.Count - start);
+                Start(slot, rows.Slice(start, count), start, !squaredErrors.IsEmpty);
+                running.Enqueue(slot);
+            }
+            while (running.TryPeek(out Slot? slot))
+            {
+                report += Collect(slot, rows, codes, squaredErrors);
+                _idle.Add(running.Dequeue());
+            }
+        }
+        finally
+        {
+            // After an error: what still runs writes into buffers that nobody may take before it ends.
+            foreach (Slot slot in running)
+                slot.Dispose();
+        }
+        return report;
+    }
+
+    public void Dispose()
+    {
+        _disposed = true;
+        while (_idle.TryTake(out Slot? slot))
+            slot.Dispose();
+        DisposePlan();
+    }
+
+    private void DisposePlan()
+    {
+        foreach (CudaLevel? level in _levels)
+            level?.Dispose();
+        foreach (IDisposable? memory in (IDisposable?[])[_centre, _subtrahends, _norms, _codebooks, _stream])
+            memory?.Dispose();
+    }
+
+    private DeviceMemory<nint> Pointers(Func<CudaLevel, nint> pointer) => DeviceMemory<nint>.From(_stream, [.. _levels.Select(pointer)]);
+
+    private Slot Take() => _idle.TryTake(out Slot? slot) ? slot : new Slot(this);
+
+    // Copies a batch in, queues everything that is to be done with it, and returns.
+    private void Start(Slot slot, RowView rows, int first, bool errors)
+    {
+        slot.Begin(rows, first, errors, _threads);
+        if (!_calibrated && rows.Count == _batchRows)
+        {
+            lock (_calibration)
+            {
+                if (!_calibrated)
+                    Calibrate(slot);
+                _calibrated = true;
+            }
+        }
+        slot.Clear();
+        for (int level = 0; level < _levels.Length; level++)
+            Queue(slot, level, _choice[level]);
+        if (errors)
+        {
+            slot.Stream.Launch(_errors, (rows.Count + kErrorRows - 1) / kErrorRows, new ErrorArguments
+            {
+                Rows = slot.Rows, Codebooks = _codebooks.Value, Errors = slot.Errors.Value, PrefixLevels = Prefix(),
+            });
+        }
+        slot.End();
+    }
+
+    // Times every screen of every level on the batch at hand and takes the fastest.
+    private void Calibrate(Slot slot)
+    {
+        using var begin = CudaEvent.Create(_device);
+        using var end = CudaEvent.Create(_device);
+        for (int level = 0; level < _levels.Length; level++)
+        {
+            double best = double.PositiveInfinity;
+            foreach (ScreenKind kind in Screens.All.Where(_levels[level].Has))
+            {
+                // Twice: the first run pays for what the driver does only once.
+                for (int run = 0; run < 2; run++)
+                {
+                    slot.Clear();
+                    slot.Stream.Record(begin);
+                    Queue(slot, level, kind);
+                    slot.Stream.Record(end);
+                    end.Synchronize();
+                }
+                double time = begin.MillisecondsTo(end);
+                if (time < best)
+                    (best, _choice[level]) = (time, kind);
+            }
+        }
+    }
+
+    private void Queue(Slot slot, int index, ScreenKind kind)
+    {
+        CudaLevel level = _levels[index];
+        CudaLevel.Operands operands = level[kind];
+        int count = slot.Rows.Count;
+        nint openCount = slot.OpenCounts.Value + index * sizeof(int), counts = slot.Counts.Value;
+        slot.Stream.Launch(_prepare[(int)kind], (count + kPrepareRows - 1) / kPrepareRows, new PrepareArguments
+        {
+            Rows = slot.Rows,
+            Centre = _centre.Value, Subtrahends = _subtrahends.Value, Norms = _norms.Value,
+            Operands = slot.Operands.Value, Scales = slot.Scales.Value, Margins = slot.Margins.Value,
+            BadRow = counts + BatchCounts.kBadRowOffset,
+            Constant = operands.Constant, PerNorm = operands.PerNorm, PerLoss = operands.PerLoss, PerError = operands.PerError,
+            LargestNorm = operands.LargestNorm, SmallestNorm = operands.LeastNorm, NormSlack = Bounds.NormSlack(operands.Depth),
+            Level = index, Depth = operands.Depth, Wide = _wide ? 1 : 0,
+        });
+        slot.Stream.Launch(_screen[(int)kind], (count + Screens.kRowsPerBlock - 1) / Screens.kRowsPerBlock, new ScreenArguments
+        {
+            Operands = slot.Operands.Value, Codewords = operands.Values.Address, Biases = level.Biases.Value,
+            Scales = slot.Scales.Value, Margins = slot.Margins.Value, Tables = level.Tables.Value,
+            Codes = slot.Codes.Value, Open = slot.Open.Value, OpenCount = openCount,
+            CodewordScale = operands.Scale, Count = count, Depth = operands.Depth, PaddedCodes = level.PaddedCodes,
+            Level = index, Levels = Plan.Levels, TableCount = level.TableCount,
+        });
+        slot.Stream.Launch(_recheck, Math.Min(count, slot.RecheckBlocks), new RecheckArguments
+        {
+            Rows = slot.Rows, Codebooks = _codebooks.Value, Biases = level.Biases.Value,
+            Open = slot.Open.Value, OpenCount = openCount,
+            Undecided = slot.Undecided.Value, UndecidedCount = counts + BatchCounts.kUndecidedOffset, Candidates = counts, Scratch = slot.Scratch.Value,
+            CodewordNorms = _largestNorms[index], Slack = Bounds.Slack,
+            Level = index, CodeCount = level.CodeCount, PrefixSemantic = index > 0 ? Prefix() : 0, PrefixLevels = Prefix(),
+        });
+    }
+
+    private int Prefix() => Plan.Kind == PlanKind.PrefixSemantic ? 1 : 0;
+
+    // Waits for a batch, hands its codes over, and lets the oracle decide what is left.
+    private EncodeReport Collect(Slot slot, RowView rows, Span<ushort> codes, Span<float> squaredErrors)
+    {
+        slot.Stream.Synchronize();
+        slot.Busy = false;
+        int first = slot.First, count = slot.Rows.Count, levels = Plan.Levels;
+        BatchCounts counts = slot.CountsOnHost.Values[0];
+        if (counts.BadRow != uint.MaxValue)
+            EncodeArguments.CheckFinite(rows[first + (int)counts.BadRow], first + (int)counts.BadRow);
+        slot.CodesOnHost.Values[..(count * levels)].CopyTo(codes[(first * levels)..]);
+        if (!squaredErrors.IsEmpty)
+            slot.ErrorsOnHost.Values[..count].CopyTo(squaredErrors[first..]);
+        long rechecked = 0;
+        foreach (int open in slot.OpenCountsOnHost.Values)
+            rechecked += open;
+        if (counts.Undecided > 0)
+        {
+            int[] undecided = new int[counts.Undecided];
+            slot.Stream.Download(undecided.AsSpan(), slot.Undecided);
+            slot.Stream.Synchronize();
+            using IEncoder oracle = new ScalarBackend().CreateEncoder(Plan);
+            foreach (int row in undecided.Distinct())
+                oracle.Encode(rows.Slice(first + row, 1), codes.Slice((first + row) * levels, levels), squaredErrors.IsEmpty ? default : squaredErrors.Slice(first + row, 1));
+        }
+        return new EncodeReport(0, rechecked, (long)counts.Candidates, counts.Undecided);
+    }
+
+    /// <summary>The buffers of a batch, and the stream on which it is copied in, encoded and copied back.</summary>
+    private sealed class Slot : IDisposable
+    {
+        private readonly CudaEncoder _encoder;
+        private readonly List<IDisposable> _owned = [];
+        private bool _errors;
+
+        public Slot(CudaEncoder encoder)
+        {
+            _encoder = encoder;
+            CudaDevice device = encoder._device;
+            EncodePlan plan = encoder.Plan;
+            int rows = encoder._batchRows, d = plan.Dimension;
+            long operandBytes = encoder._levels.Max(level => Screens.All.Where(level.Has).Max(kind => (long)level[kind].Depth * Screens.ValueBytes(kind)));
+            try
+            {
+                Stream = Own(CudaStream.Create(device));
+                InputOnHost = Own(PinnedMemory<float>.Allocate(device, checked(rows * d)));
+                Input = Own(DeviceMemory<float>.Allocate(device, (long)rows * d));
+                Operands = Own(DeviceMemory<byte>.Allocate(device, rows * operandBytes));
+                Scales = Own(DeviceMemory<float>.Allocate(device, rows));
+                Margins = Own(DeviceMemory<float>.Allocate(device, rows));
+                Codes = Own(DeviceMemory<ushort>.Allocate(device, (long)rows * plan.Levels));
+                CodesOnHost = Own(PinnedMemory<ushort>.Allocate(device, checked(rows * plan.Levels)));
+                Errors = Own(DeviceMemory<float>.Allocate(device, rows));
+                ErrorsOnHost = Own(PinnedMemory<float>.Allocate(device, rows));
+                Open = Own(DeviceMemory<OpenRow>.Allocate(device, rows));
+                OpenCounts = Own(DeviceMemory<int>.Allocate(device, plan.Levels));
+                OpenCountsOnHost = Own(PinnedMemory<int>.Allocate(device, plan.Levels));
+                Undecided = Own(DeviceMemory<int>.Allocate(device, (long)rows * plan.Levels));
+                Counts = Own(DeviceMemory<BatchCounts>.Allocate(device, 1));
+                CountsOnHost = Own(PinnedMemory<BatchCounts>.Allocate(device, 1));
+                RecheckBlocks = Math.Min(rows, device.Multiprocessors * kRecheckBlocksPerMultiprocessor);
+                Scratch = Own(DeviceMemory<double>.Allocate(device, 2L * d * RecheckBlocks));
+            }
+            catch
+            {
+                Dispose();
+                throw;
+            }
+        }
+
+        public CudaStream Stream { get; } = null!;
+
+        public PinnedMemory<float> InputOnHost { get; } = null!;
+
+        public DeviceMemory<float> Input { get; } = null!;
+
+        public DeviceMemory<byte> Operands { get; } = null!;
+
+        public DeviceMemory<float> Scales { get; } = null!;
+
+        public DeviceMemory<float> Margins { get; } = null!;
+
+        public DeviceMemory<ushort> Codes { get; } = null!;
+
+        public PinnedMemory<ushort> CodesOnHost { get; } = null!;
+
+        public DeviceMemory<float> Errors { get; } = null!;
+
+        public PinnedMemory<float> ErrorsOnHost { get; } = null!;
+
+        public DeviceMemory<OpenRow> Open { get; } = null!;
+
+        public DeviceMemory<int> OpenCounts { get; } = null!;
+
+        public PinnedMemory<int> OpenCountsOnHost { get; } = null!;
+
+        public DeviceMemory<int> Undecided { get; } = null!;
+
+        public DeviceMemory<BatchCounts> Counts { get; } = null!;
+
+        public PinnedMemory<BatchCounts> CountsOnHost { get; } = null!;
+
+        public DeviceMemory<double> Scratch { get; } = null!;
+
+        public int RecheckBlocks { get; }
+
+        /// <summary>The batch at hand.</summary>
+        public EncodeRows Rows { get; private set; }
+
+        /// <summary>Its first row among the caller's.</summary>
+        public int First { get; private set; }
+
+        /// <summary>Whether the stream may still be at work.</summary>
+        public bool Busy { get; set; }
+
+        public void Begin(RowView rows, int first, bool errors, int threads)
+        {
+            int d = rows.Dimension;
+            Span<float> input = InputOnHost.Values[..(rows.Count * d)];
+            RowCopy.Copy(rows, input, threads);
+            First = first;
+            _errors = errors;
+            Busy = true;
+            Rows = new EncodeRows { Values = Input.Value, Stride = d, Codes = Codes.Value, Count = rows.Count, Dimension = d, Element = 0, Levels = _encoder.Plan.Levels };
+            Stream.Upload<float>(Input, input);
+        }
+
+        public void Clear()
+        {
+            Stream.Fill(OpenCounts, 0, OpenCounts.Length);
+            CountsOnHost.Values[0] = new BatchCounts { BadRow = uint.MaxValue };
+            Stream.Upload<BatchCounts>(Counts, CountsOnHost.Values);
+        }
+
+        public void End()
+        {
+            Stream.Download(CodesOnHost.Values[..(Rows.Count * Rows.Levels)], Codes);
+            if (_errors)
+                Stream.Download(ErrorsOnHost.Values[..Rows.Count], Errors);
+            Stream.Download(OpenCountsOnHost.Values, OpenCounts);
+            Stream.Download(CountsOnHost.Values, Counts);
+        }
+
+        public void Dispose()
+        {
+            // A device that is lost cannot be waited for; its memory is gone with it.
+            if (Busy && Stream is not null)
+                Stream.TrySynchronize();
+            for (int i = _owned.Count - 1; i >= 0; i--)
+                _owned[i].Dispose();
+        }
+
+        private T Own<T>(T owned)
+            where T : IDisposable
+        {
+            _owned.Add(owned);
+            return owned;
+        }
+    }
+}

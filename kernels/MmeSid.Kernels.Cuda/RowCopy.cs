@@ -1,0 +1,29 @@
+namespace MmeSid.Kernels.Cuda;
+
+/// <summary>Rows from wherever they lie to pinned memory, one behind the other.</summary>
+internal static unsafe class RowCopy
+{
+    private const long kBytesPerUnit = 1 << 20;
+
+    /// <summary>Copies on all threads: one core does not fill the link to the device.</summary>
+    public static void Copy(RowView rows, Span<float> destination, int threads)
+    {
+        int d = rows.Dimension, stride = rows.Stride, count = rows.Count;
+        int perUnit = (int)Math.Max(1, kBytesPerUnit / (sizeof(float) * (long)d)), units = (count + perUnit - 1) / perUnit;
+        fixed (float* first = rows.Values, to = destination)
+        {
+            float* source = first, target = to;
+            Parallel.For(0, units, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
+            {
+                int start = unit * perUnit, end = Math.Min(count, start + perUnit);
+                if (stride == d)
+                {
+                    Buffer.MemoryCopy(source + (nint)start * d, target + (nint)start * d, (long)(end - start) * d * sizeof(float), (long)(end - start) * d * sizeof(float));
+                    return;
+                }
+                for (int i = start; i < end; i++)
+                    Buffer.MemoryCopy(source + (nint)i * stride, target + (nint)i * d, (long)d * sizeof(float), (long)d * sizeof(float));
+            });
+        }
+    }
+}

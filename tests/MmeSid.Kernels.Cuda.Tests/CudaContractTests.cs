@@ -1,0 +1,29 @@
+using MmeSid.Kernels.Tests;
+
+namespace MmeSid.Kernels.Cuda.Tests;
+
+// The contract of every backend, once per screen and once as the backend chooses.
+
+public sealed class CudaEncodeTests() : EncodeContract(Backends.Cuda());
+
+public sealed class CudaFloat32EncodeTests() : EncodeContract(Backends.Cuda(ScreenKind.Float32));
+
+public sealed class CudaInt8EncodeTests() : EncodeContract(Backends.Cuda(ScreenKind.Int8));
+
+public sealed class CudaAccumulateTests() : AccumulateContract(Backends.Cuda());
+
+public sealed class CudaMmdSumsTests() : MmdSumsContract(Backends.Cuda());
+
+public sealed class CudaSinkhornAssignTests() : SinkhornAssignContract(Backends.Cuda());
+
+public sealed class CudaTopInnerProductsTests() : TopInnerProductsContract(Backends.Cuda());
+
+internal static class Backends
+{
+    /// <summary>A backend on the first device, or the reason to skip.</summary>
+    public static CudaBackend Cuda(ScreenKind? screen = null)
+    {
+        SoftCuda.Require();
+        return new CudaBackend(0, 2, screen);
+    }
+}

@@ -1,0 +1,76 @@
+using MmeSid.Bench;
+using MmeSid.Kernels.Scalar;
+
+namespace MmeSid.Kernels.Cuda.Tests;
+
+/// <summary>What only a device can do: choose a screen, split rows into batches, fail.</summary>
+public sealed class CudaEncoderTests
+{
+    private static readonly Cases.EncodeCase s_case = new(PlanKind.PrefixSemantic, Cases.EncodeData.Bell, 700, 40, [64, 48, 32]);
+
+    [Fact]
+    public void Many_batches_and_the_measured_choice_of_screens_change_nothing()
+    {
+        CudaBackend backend = Backends.Cuda();
+        Cases.EncodeCase many = s_case with { Rows = 3000 };
+        float[] rows = many.Values();
+        ushort[] expected = new ushort[3000 * 3], actual = new ushort[3000 * 3];
+        using IEncoder oracle = new ScalarBackend().CreateEncoder(many.Plan());
+        oracle.Encode(new RowView(rows, 40), expected);
+        using IEncoder encoder = backend.CreateEncoder(many.Plan());
+        for (int round = 0; round < 2; round++)
+        {
+            Array.Clear(actual);
+            encoder.Encode(new RowView(rows, 40), actual);
+            Assert.Equal(expected, actual);
+        }
+    }
+
+    [Fact]
+    public void Random_rows_are_proven_by_float32_and_mostly_by_fp16()
+    {
+        Assert.True(Share(ScreenKind.Float32) < 0.01, "float32 must prove random rows");
+        Assert.True(Share(ScreenKind.Float16) < 0.1, "fp16 must prove most random rows");
+
+        static double Share(ScreenKind screen)
+        {
+            using IEncoder encoder = Backends.Cuda(screen).CreateEncoder(s_case.Plan());
+            return encoder.Encode(new RowView(s_case.Values(), 40), new ushort[700 * 3]).RecheckedShare;
+        }
+    }
+
+    [Theory]
+    [InlineData("cuMemAlloc_v2", 1, 2, typeof(InsufficientMemoryException))]
+    [InlineData("cuMemAlloc_v2", 9, 2, typeof(InsufficientMemoryException))]
+    [InlineData("cuMemHostAlloc", 2, 2, typeof(InsufficientMemoryException))]
+    [InlineData("cuLaunchKernel", 1, 701, typeof(NativeException))]
+    [InlineData("cuLaunchKernel", 4, 719, typeof(NativeException))]
+    [InlineData("cuStreamSynchronize", 1, 719, typeof(NativeException))]
+    [InlineData("cuMemcpyHtoDAsync_v2", 3, 700, typeof(NativeException))]
+    [InlineData("cuMemcpyDtoHAsync_v2", 1, 999, typeof(NativeException))]
+    public void An_error_of_the_driver_is_reported_with_its_text_and_nothing_leaks(string function, int call, int status, Type expected)
+    {
+        CudaBackend backend = Backends.Cuda(ScreenKind.Float16);
+        Assert.SkipUnless(SoftCuda.IsLoaded, "only softcuda fails on demand");
+        Encode(backend);
+        long[] before = SoftCuda.Live();
+        SoftCuda.Fail(function, call, status);
+        try
+        {
+            Exception error = Assert.Throws(expected, () => Encode(backend));
+            Assert.Contains("CUDA", error.Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            SoftCuda.Reset();
+        }
+        Assert.Equal(before, SoftCuda.Live());
+        Encode(backend);
+    }
+
+    private static void Encode(CudaBackend backend)
+    {
+        using IEncoder encoder = backend.CreateEncoder(s_case.Plan());
+        encoder.Encode(new RowView(s_case.Values(), 40), new ushort[700 * 3]);
+    }
+}

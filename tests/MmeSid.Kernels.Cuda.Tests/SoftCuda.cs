@@ -1,0 +1,55 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace MmeSid.Kernels.Cuda.Tests;
+
+/// <summary>
+/// The driver that these tests run on: what MMESID_LIBCUDA names, else softcuda where the build has made it, else the machine's own.
+/// </summary>
+internal static unsafe partial class SoftCuda
+{
+    private const string kVariable = "MMESID_LIBCUDA";
+
+    /// <summary>Whether the driver is softcuda, which can be told to fail.</summary>
+    public static bool IsLoaded => Path is { } path && NativeLibrary.TryLoad(path, out nint library) && NativeLibrary.TryGetExport(library, "softcuda_fail", out _);
+
+    private static string? Path => Environment.GetEnvironmentVariable(kVariable);
+
+    [ModuleInitializer]
+    internal static void Choose()
+    {
+        if (Path is not null)
+            return;
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            string library = System.IO.Path.Combine(folder.FullName, "artifacts", "softcuda", "libcuda.so.1");
+            if (File.Exists(System.IO.Path.Combine(folder.FullName, "MmeSid.Engine.sln")) && File.Exists(library))
+                Environment.SetEnvironmentVariable(kVariable, library);
+        }
+    }
+
+    /// <summary>Skips the running test where nothing can run kernels.</summary>
+    public static void Require() =>
+        Assert.SkipUnless(CudaDevice.WhyNone is null && CudaDevice.HasKernels, "no GPU, and no softcuda or no PTX: the target Kernels builds both where clang-19, cmake and g++ are");
+
+    /// <summary>The nth next call of a driver function answers with an error instead.</summary>
+    public static void Fail(string function, int afterCalls, int status)
+    {
+        nint export = NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_fail");
+        nint name = Marshal.StringToCoTaskMemUTF8(function);
+        ((delegate* unmanaged<nint, int, int, void>)export)(name, afterCalls, status);
+        Marshal.FreeCoTaskMem(name);
+    }
+
+    /// <summary>Forgets planned failures, and a failed kernel.</summary>
+    public static void Reset() => ((delegate* unmanaged<void>)NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_reset"))();
+
+    /// <summary>What the driver gave and has not got back: device memory, host memory, streams, events.</summary>
+    public static long[] Live()
+    {
+        long* counts = stackalloc long[5];
+        ((delegate* unmanaged<long*, void>)NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_live"))(counts);
+        // Modules stay loaded.
+        return [counts[0], counts[1], counts[2], counts[3]];
+    }
+}
