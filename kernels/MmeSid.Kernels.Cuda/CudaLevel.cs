@@ -161,7 +161,7 @@ internal sealed class CudaLevel : IDisposable
         /// <summary>Nor are rows with a smaller one, zero apart.</summary>
         public double LeastNorm { get; private set; }
 
-        // docs/exactness.md §9. w the real operand, ŵ what is stored, δ ≥ ‖w − ŵ‖, x̂ the stored row, B, T the largest bias and tables:
+        // docs/exactness.md §8. w the real operand, ŵ what is stored, δ ≥ ‖w − ŵ‖, x̂ the stored row, B, T the largest bias and tables:
         //   |r·w − x̂·ŵ| ≤ ‖x̂‖δ + (‖x̂ − r̂‖ + ‖r̂ − r‖)‖w‖;   product and its scaling (γ + 2u)‖x̂‖‖ŵ‖;   β and T stored u(B + T)
         //   1 + tables additions and the limit they are compared with, each u(B + T + 2‖x̂‖‖ŵ‖);   ‖x̂ − r̂‖ is measured to u‖x̂‖
         private void SetBound(ScreenLevel screen, ScreenKind kind, double loss)

@@ -47,7 +47,7 @@ internal static class Screens
     }
 
     /// <summary>
-    /// γ with |computed − real| ≤ γ‖x̂‖‖ŵ‖ for the products alone (docs/exactness.md §9). float32: one chain of fused additions. fp16: products
+    /// γ with |computed − real| ≤ γ‖x̂‖‖ŵ‖ for the products alone (docs/exactness.md §8). float32: one chain of fused additions. fp16: products
     /// are exact; each mma adds 16 of them and the sum so far, and may truncate each to 24 bits of the largest: 17 · 2u of what is at most
     /// ‖x̂‖‖ŵ‖; how tensor cores round is not documented, so twice that. int8: exact; u for the conversion of the sum.
     /// </summary>
