@@ -26,7 +26,6 @@ public sealed partial class CudaBackend
     // Rows that one warp sorts, and counters of all chunks and codes together.
     private const int kLeastChunkRows = 1024;
     private const long kMostPlaces = 1 << 24;
-    private const long kAccumulateBytes = 256L << 20;
 
     /// <inheritdoc/>
     public void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts)
@@ -34,7 +33,7 @@ public sealed partial class CudaBackend
         OpArguments.CheckAccumulate(rows, codes, codeCount, sums, counts);
         if (rows.Count == 0)
             return;
-        int d = rows.Dimension, batch = (int)Math.Clamp(kAccumulateBytes / (sizeof(float) * (long)d), 1, rows.Count);
+        int d = rows.Dimension, batch = (int)Math.Clamp(kStagingBytes / (sizeof(float) * (long)d), 1, rows.Count);
         using var stream = CudaStream.Create(Gpu);
         using var staging = PinnedMemory<float>.Allocate(Gpu, checked(batch * d));
         using var values = DeviceMemory<float>.Allocate(Gpu, (long)batch * d);

@@ -41,6 +41,12 @@ public sealed partial class CudaBackend : IBackend
     /// <summary>The GPU.</summary>
     public CudaDevice Gpu { get; }
 
+    /// <summary>Bytes of pinned memory that rows pass through.</summary>
+    internal const long kStagingBytes = 256L << 20;
+
+    /// <summary>Host threads.</summary>
+    internal int Threads => _host.Threads;
+
     /// <inheritdoc/>
     public string Name => "cuda";
 
@@ -54,6 +60,15 @@ public sealed partial class CudaBackend : IBackend
         options ??= new EncodeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
         return options.Beam == 1 ? new CudaEncoder(Gpu, plan, options, _host.Threads, _screen) : _host.CreateEncoder(plan, options);
+    }
+
+    /// <inheritdoc/>
+    public IHeldRows? Hold(long count, int dimension)
+    {
+        // A quarter of what is free stays for the sort of Accumulate and the batches of Encode.
+        if (count > Array.MaxLength || count * dimension * sizeof(float) > Gpu.FreeBytes / 4 * 3)
+            return null;
+        return new CudaHeldRows(this, (int)count, dimension, _screen);
     }
 
     /// <inheritdoc/>

@@ -33,8 +33,11 @@ public sealed unsafe class CudaDevice
     private readonly ConcurrentDictionary<string, Lazy<nint>> _modules = new();
     private readonly ConcurrentDictionary<string, Lazy<CudaKernel>> _kernels = new();
 
+    private readonly Lazy<bool> _trustsFloat16;
+
     private CudaDevice(int ordinal)
     {
+        _trustsFloat16 = new(() => TensorCoreProbe.WorstError(this) <= 0.5);
         Ordinal = ordinal;
         Driver.Check(Driver.cuDeviceGet(out int device, ordinal), "cuDeviceGet");
         byte* name = stackalloc byte[256];
@@ -86,6 +89,17 @@ public sealed unsafe class CudaDevice
     /// <summary>Memory of the device.</summary>
     public long MemoryBytes { get; }
 
+    /// <summary>What of it nobody has taken.</summary>
+    public long FreeBytes
+    {
+        get
+        {
+            MakeCurrent();
+            Driver.Check(Driver.cuMemGetInfo_v2(out nuint free, out _), "cuMemGetInfo");
+            return (long)free;
+        }
+    }
+
     /// <summary>Compute capability, 8 of 8.9.</summary>
     public int CapabilityMajor { get; }
 
@@ -117,6 +131,9 @@ public sealed unsafe class CudaDevice
 
     /// <summary>CUDA version that the driver supports.</summary>
     public string DriverVersion { get; }
+
+    /// <summary>Whether its tensor cores keep the bound of the fp16 screen; probed once.</summary>
+    internal bool TrustsFloat16 => _trustsFloat16.Value;
 
     /// <summary>The GPU of this number.</summary>
     /// <exception cref="BackendUnavailableException">There is no driver or no such GPU.</exception>

@@ -38,9 +38,6 @@ internal sealed class CudaLevel : IDisposable
             for (int j = 0; j < tables.Length; j++)
                 tables[j] = Own(DeviceMemory<float>.From(stream, _screen.Table(j))).Value;
             Tables = Own(DeviceMemory<nint>.From(stream, tables));
-            foreach (ScreenKind kind in Screens.All)
-                _operands[(int)kind] = kind == ScreenKind.Int8 && Depth > Operands.kMostInt8Depth ? null : new Operands(this, kind);
-            _screen.ForgetOperands();
         }
         catch
         {
@@ -68,9 +65,22 @@ internal sealed class CudaLevel : IDisposable
     public int Depth => _screen.Depth;
 
     /// <summary>Whether a screen of this kind can serve the level.</summary>
-    public bool Has(ScreenKind kind) => _operands[(int)kind] is not null;
+    public bool Has(ScreenKind kind) => kind switch
+    {
+        ScreenKind.Int8 => Depth <= Operands.kMostInt8Depth,
+        ScreenKind.Float16 => _stream.Device.TrustsFloat16,
+        _ => true,
+    };
 
-    public Operands this[ScreenKind kind] => _operands[(int)kind]!;
+    /// <summary>The operands of a screen, converted and uploaded when they are first asked for.</summary>
+    public Operands this[ScreenKind kind]
+    {
+        get
+        {
+            lock (_owned)
+                return _operands[(int)kind] ??= new Operands(this, kind);
+        }
+    }
 
     public void Dispose()
     {
@@ -122,7 +132,7 @@ internal sealed class CudaLevel : IDisposable
             }
             else
             {
-                float quantum = largest == 0 ? 1 : Math.Max(largest / 127, float.MinNormal);
+                float quantum = largest == 0 ? 1 : Math.Max(largest / 127, 1.17549435e-38f);
                 Scale = quantum;
                 Values = Convert<sbyte>(
                     level,

@@ -85,6 +85,9 @@ internal sealed class CudaEncoder : IEncoder
     // One call is copied to the device while another computes and a third is copied back.
     public int CallsAtOnce => kSlots;
 
+    /// <summary>Whether <see cref="Choice"/> has been measured, or was given.</summary>
+    internal bool IsCalibrated => _calibrated;
+
     /// <summary>The screen of each level; measured once a whole batch has come.</summary>
     internal IReadOnlyList<ScreenKind> Choice => _choice;
 
@@ -96,19 +99,19 @@ internal sealed class CudaEncoder : IEncoder
         var running = new Queue<Slot>();
         try
         {
-            for (int start = 0; start < rows.Count; start += _batchRows)
+            for (int start = 0; start < rows.Count || running.Count > 0; start += _batchRows)
             {
-                Slot slot = running.Count < kSlots ? Take() : running.Dequeue();
-                if (slot.Busy)
-                    report += Collect(slot, rows, codes, squaredErrors);
-                int count = Math.Min(_batchRows, rows.Count - start);
-                Start(slot, rows.Slice(start, count), start, !squaredErrors.IsEmpty);
-                running.Enqueue(slot);
-            }
-            while (running.TryPeek(out Slot? slot))
-            {
-                report += Collect(slot, rows, codes, squaredErrors);
-                _idle.Add(running.Dequeue());
+                if (start >= rows.Count || running.Count == kSlots)
+                {
+                    report += Collect(running.Peek(), rows, codes, squaredErrors);
+                    _idle.Add(running.Dequeue());
+                }
+                if (start < rows.Count)
+                {
+                    running.Enqueue(Take());
+                    running.Last().Copy(rows.Slice(start, Math.Min(_batchRows, rows.Count - start)), start, !squaredErrors.IsEmpty, _threads);
+                    Queue(running.Last());
+                }
             }
         }
         finally
@@ -116,6 +119,33 @@ internal sealed class CudaEncoder : IEncoder
             // After an error: what still runs writes into buffers that nobody may take before it ends.
             foreach (Slot slot in running)
                 slot.Dispose();
+        }
+        return report;
+    }
+
+    /// <summary>The same for rows that are on the device, and stay there with their codes.</summary>
+    /// <param name="rows">[count, d].</param>
+    /// <param name="count">n.</param>
+    /// <param name="codes">[count, L].</param>
+    public EncodeReport Encode(DeviceMemory<float> rows, int count, DeviceMemory<ushort> codes)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        var report = new EncodeReport((long)count * Plan.Levels, 0, 0, 0);
+        Slot slot = Take();
+        try
+        {
+            for (int start = 0; start < count; start += _batchRows)
+            {
+                slot.Point(rows, codes, start, Math.Min(_batchRows, count - start));
+                Queue(slot);
+                report += Collect(slot, rows, codes);
+            }
+            _idle.Add(slot);
+        }
+        catch
+        {
+            slot.Dispose();
+            throw;
         }
         return report;
     }
@@ -140,11 +170,10 @@ internal sealed class CudaEncoder : IEncoder
 
     private Slot Take() => _idle.TryTake(out Slot? slot) ? slot : new Slot(this);
 
-    // Copies a batch in, queues everything that is to be done with it, and returns.
-    private void Start(Slot slot, RowView rows, int first, bool errors)
+    // Queues everything that is to be done with a batch, and returns.
+    private void Queue(Slot slot)
     {
-        slot.Begin(rows, first, errors, _threads);
-        if (!_calibrated && rows.Count == _batchRows)
+        if (!_calibrated && slot.Rows.Count == _batchRows)
         {
             lock (_calibration)
             {
@@ -156,9 +185,9 @@ internal sealed class CudaEncoder : IEncoder
         slot.Clear();
         for (int level = 0; level < _levels.Length; level++)
             Queue(slot, level, _choice[level]);
-        if (errors)
+        if (slot.WantsErrors)
         {
-            slot.Stream.Launch(_errors, (rows.Count + kErrorRows - 1) / kErrorRows, new ErrorArguments
+            slot.Stream.Launch(_errors, (slot.Rows.Count + kErrorRows - 1) / kErrorRows, new ErrorArguments
             {
                 Rows = slot.Rows, Codebooks = _codebooks.Value, Errors = slot.Errors.Value, PrefixLevels = Prefix(),
             });
@@ -212,7 +241,7 @@ internal sealed class CudaEncoder : IEncoder
         {
             Operands = slot.Operands.Value, Codewords = operands.Values.Address, Biases = level.Biases.Value,
             Scales = slot.Scales.Value, Margins = slot.Margins.Value, Tables = level.Tables.Value,
-            Codes = slot.Codes.Value, Open = slot.Open.Value, OpenCount = openCount,
+            Codes = slot.Rows.Codes, Open = slot.Open.Value, OpenCount = openCount,
             CodewordScale = operands.Scale, Count = count, Depth = operands.Depth, PaddedCodes = level.PaddedCodes,
             Level = index, Levels = Plan.Levels, TableCount = level.TableCount,
         });
@@ -231,28 +260,51 @@ internal sealed class CudaEncoder : IEncoder
     // Waits for a batch, hands its codes over, and lets the oracle decide what is left.
     private EncodeReport Collect(Slot slot, RowView rows, Span<ushort> codes, Span<float> squaredErrors)
     {
-        slot.Stream.Synchronize();
-        slot.Busy = false;
+        EncodeReport report = slot.Wait(out int badRow, out int[] undecided);
         int first = slot.First, count = slot.Rows.Count, levels = Plan.Levels;
-        BatchCounts counts = slot.CountsOnHost.Values[0];
-        if (counts.BadRow != uint.MaxValue)
-            EncodeArguments.CheckFinite(rows[first + (int)counts.BadRow], first + (int)counts.BadRow);
+        if (badRow >= 0)
+            EncodeArguments.CheckFinite(rows[first + badRow], first + badRow);
         slot.CodesOnHost.Values[..(count * levels)].CopyTo(codes[(first * levels)..]);
         if (!squaredErrors.IsEmpty)
             slot.ErrorsOnHost.Values[..count].CopyTo(squaredErrors[first..]);
-        long rechecked = 0;
-        foreach (int open in slot.OpenCountsOnHost.Values)
-            rechecked += open;
-        if (counts.Undecided > 0)
+        if (undecided.Length > 0)
         {
-            int[] undecided = new int[counts.Undecided];
-            slot.Stream.Download(undecided.AsSpan(), slot.Undecided);
-            slot.Stream.Synchronize();
             using IEncoder oracle = new ScalarBackend().CreateEncoder(Plan);
-            foreach (int row in undecided.Distinct())
+            foreach (int row in undecided)
                 oracle.Encode(rows.Slice(first + row, 1), codes.Slice((first + row) * levels, levels), squaredErrors.IsEmpty ? default : squaredErrors.Slice(first + row, 1));
         }
-        return new EncodeReport(0, rechecked, (long)counts.Candidates, counts.Undecided);
+        return report;
+    }
+
+    // The same with rows and codes on the device.
+    private EncodeReport Collect(Slot slot, DeviceMemory<float> rows, DeviceMemory<ushort> codes)
+    {
+        EncodeReport report = slot.Wait(out int badRow, out int[] undecided);
+        float[] row = new float[Plan.Dimension];
+        ushort[] path = new ushort[Plan.Levels];
+        if (badRow >= 0)
+        {
+            Fetch(slot.First + badRow);
+            EncodeArguments.CheckFinite(row, slot.First + badRow);
+        }
+        if (undecided.Length > 0)
+        {
+            using IEncoder oracle = new ScalarBackend().CreateEncoder(Plan);
+            foreach (int index in undecided)
+            {
+                Fetch(slot.First + index);
+                oracle.Encode(new RowView(row, row.Length), path);
+                slot.Stream.Upload<ushort>(codes, path, (long)(slot.First + index) * path.Length);
+                slot.Stream.Synchronize();
+            }
+        }
+        return report;
+
+        void Fetch(int index)
+        {
+            slot.Stream.Download(row.AsSpan(), rows, (long)index * row.Length);
+            slot.Stream.Synchronize();
+        }
     }
 
     /// <summary>The buffers of a batch, and the stream on which it is copied in, encoded and copied back.</summary>
@@ -260,7 +312,11 @@ internal sealed class CudaEncoder : IEncoder
     {
         private readonly CudaEncoder _encoder;
         private readonly List<IDisposable> _owned = [];
-        private bool _errors;
+        // Only for rows that come from the host.
+        private PinnedMemory<float>? _inputOnHost;
+        private DeviceMemory<float>? _input;
+        private bool _onHost;
+        private bool _busy;
 
         public Slot(CudaEncoder encoder)
         {
@@ -268,12 +324,10 @@ internal sealed class CudaEncoder : IEncoder
             CudaDevice device = encoder._device;
             EncodePlan plan = encoder.Plan;
             int rows = encoder._batchRows, d = plan.Dimension;
-            long operandBytes = encoder._levels.Max(level => Screens.All.Where(level.Has).Max(kind => (long)level[kind].Depth * Screens.ValueBytes(kind)));
+            long operandBytes = encoder._levels.Max(level => Screens.All.Max(kind => (long)Screens.PaddedDepth(kind, level.Depth) * Screens.ValueBytes(kind)));
             try
             {
                 Stream = Own(CudaStream.Create(device));
-                InputOnHost = Own(PinnedMemory<float>.Allocate(device, checked(rows * d)));
-                Input = Own(DeviceMemory<float>.Allocate(device, (long)rows * d));
                 Operands = Own(DeviceMemory<byte>.Allocate(device, rows * operandBytes));
                 Scales = Own(DeviceMemory<float>.Allocate(device, rows));
                 Margins = Own(DeviceMemory<float>.Allocate(device, rows));
@@ -298,10 +352,6 @@ internal sealed class CudaEncoder : IEncoder
         }
 
         public CudaStream Stream { get; } = null!;
-
-        public PinnedMemory<float> InputOnHost { get; } = null!;
-
-        public DeviceMemory<float> Input { get; } = null!;
 
         public DeviceMemory<byte> Operands { get; } = null!;
 
@@ -339,19 +389,33 @@ internal sealed class CudaEncoder : IEncoder
         /// <summary>Its first row among the caller's.</summary>
         public int First { get; private set; }
 
-        /// <summary>Whether the stream may still be at work.</summary>
-        public bool Busy { get; set; }
+        /// <summary>Whether squared errors are asked for.</summary>
+        public bool WantsErrors { get; private set; }
 
-        public void Begin(RowView rows, int first, bool errors, int threads)
+        /// <summary>Takes a batch from the host: rows are copied to pinned memory, from there to the device behind the caller's back.</summary>
+        public void Copy(RowView rows, int first, bool errors, int threads)
         {
             int d = rows.Dimension;
-            Span<float> input = InputOnHost.Values[..(rows.Count * d)];
+            _inputOnHost ??= Own(PinnedMemory<float>.Allocate(_encoder._device, checked(_encoder._batchRows * d)));
+            _input ??= Own(DeviceMemory<float>.Allocate(_encoder._device, (long)_encoder._batchRows * d));
+            Span<float> input = _inputOnHost.Values[..(rows.Count * d)];
             RowCopy.Copy(rows, input, threads);
-            First = first;
-            _errors = errors;
-            Busy = true;
-            Rows = new EncodeRows { Values = Input.Value, Stride = d, Codes = Codes.Value, Count = rows.Count, Dimension = d, Element = 0, Levels = _encoder.Plan.Levels };
-            Stream.Upload<float>(Input, input);
+            Take(_input.Value, Codes.Value, first, rows.Count, errors, onHost: true);
+            Stream.Upload<float>(_input, input);
+        }
+
+        /// <summary>Takes a batch that is on the device already.</summary>
+        public void Point(DeviceMemory<float> rows, DeviceMemory<ushort> codes, int first, int count)
+        {
+            EncodePlan plan = _encoder.Plan;
+            Take(rows.Value + (nint)first * plan.Dimension * sizeof(float), codes.Value + (nint)first * plan.Levels * sizeof(ushort), first, count, errors: false, onHost: false);
+        }
+
+        private void Take(nint values, nint codes, int first, int count, bool errors, bool onHost)
+        {
+            EncodePlan plan = _encoder.Plan;
+            (First, WantsErrors, _onHost, _busy) = (first, errors, onHost, true);
+            Rows = new EncodeRows { Values = values, Stride = plan.Dimension, Codes = codes, Count = count, Dimension = plan.Dimension, Element = 0, Levels = plan.Levels };
         }
 
         public void Clear()
@@ -363,17 +427,40 @@ internal sealed class CudaEncoder : IEncoder
 
         public void End()
         {
-            Stream.Download(CodesOnHost.Values[..(Rows.Count * Rows.Levels)], Codes);
-            if (_errors)
+            if (_onHost)
+                Stream.Download(CodesOnHost.Values[..(Rows.Count * Rows.Levels)], Codes);
+            if (WantsErrors)
                 Stream.Download(ErrorsOnHost.Values[..Rows.Count], Errors);
             Stream.Download(OpenCountsOnHost.Values, OpenCounts);
             Stream.Download(CountsOnHost.Values, Counts);
         }
 
+        /// <summary>Waits until the batch is encoded.</summary>
+        /// <param name="badRow">First row of the batch that holds NaN or infinity, or −1.</param>
+        /// <param name="undecided">Rows of the batch that float64 left open.</param>
+        public EncodeReport Wait(out int badRow, out int[] undecided)
+        {
+            Stream.Synchronize();
+            BatchCounts counts = CountsOnHost.Values[0];
+            badRow = counts.BadRow == uint.MaxValue ? -1 : (int)counts.BadRow;
+            undecided = new int[counts.Undecided];
+            if (undecided.Length > 0)
+            {
+                Stream.Download(undecided.AsSpan(), Undecided);
+                Stream.Synchronize();
+            }
+            _busy = false;
+            undecided = [.. undecided.Distinct()];
+            long rechecked = 0;
+            foreach (int open in OpenCountsOnHost.Values)
+                rechecked += open;
+            return new EncodeReport(0, rechecked, (long)counts.Candidates, counts.Undecided);
+        }
+
         public void Dispose()
         {
             // A device that is lost cannot be waited for; its memory is gone with it.
-            if (Busy && Stream is not null)
+            if (_busy && Stream is not null)
                 Stream.TrySynchronize();
             for (int i = _owned.Count - 1; i >= 0; i--)
                 _owned[i].Dispose();

@@ -69,9 +69,17 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
     public static DeviceMemory<T> From(CudaStream stream, ReadOnlySpan<T> values)
     {
         DeviceMemory<T> memory = Allocate(stream.Device, values.Length);
-        stream.Upload(memory, values);
-        stream.Synchronize();
-        return memory;
+        try
+        {
+            stream.Upload(memory, values);
+            stream.Synchronize();
+            return memory;
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
     }
 
     protected override bool Release() => Driver.cuMemFree_v2(handle) == 0;

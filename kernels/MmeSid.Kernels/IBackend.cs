@@ -20,6 +20,14 @@ public interface IBackend
     IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null);
 
     /// <summary>
+    /// Memory for rows that will be searched again and again, as near to the arithmetic as it gets; null where the host's own memory is that, or
+    /// where they do not fit.
+    /// </summary>
+    /// <param name="count">n that will be appended.</param>
+    /// <param name="dimension">d.</param>
+    IHeldRows? Hold(long count, int dimension) => null;
+
+    /// <summary>
     /// Adds rows to per-code sums: <c>sums[codes[i]] += rows[i]</c>, <c>counts[codes[i]] += 1</c>, in float64, in an order that depends
     /// on the rows alone. The input of Lloyd's update.
     /// </summary>
@@ -78,6 +86,23 @@ public interface IEncoder : IDisposable
     /// <returns>How many decisions had to be re-checked.</returns>
     /// <exception cref="ArgumentException">A length does not fit, or a value is NaN or infinite (row and column named).</exception>
     EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default);
+}
+
+/// <summary>Rows that a backend keeps. Not thread-safe.</summary>
+public interface IHeldRows : IDisposable
+{
+    /// <summary>Adds rows behind those that are there.</summary>
+    /// <param name="rows">[·, d].</param>
+    void Append(RowView rows);
+
+    /// <summary>
+    /// One step of Lloyd's algorithm: the nearest codeword of every row, and the sums of the rows per code as <see cref="IBackend.Accumulate"/> forms them.
+    /// </summary>
+    /// <param name="codewords">[K, d].</param>
+    /// <param name="codes">[n], exact as <see cref="IEncoder.Encode"/> finds them.</param>
+    /// <param name="sums">[K, d], added to.</param>
+    /// <param name="counts">[K], added to.</param>
+    EncodeReport AssignAndSum(ReadOnlySpan<float> codewords, Span<ushort> codes, Span<double> sums, Span<long> counts);
 }
 
 /// <summary>How a plan is prepared. No option changes a code except <see cref="Beam"/>.</summary>

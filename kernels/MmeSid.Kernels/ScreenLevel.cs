@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels;
 
-/// <summary>Which of three equal formulas the screen evaluates; see <see cref="EncodeLevel"/>.</summary>
+/// <summary>Which of three equal formulas the screen evaluates; see <see cref="ScreenLevel"/>.</summary>
 internal enum EncodeForm
 {
     /// <summary>The operand is the residual; PSRQ's prefix term comes from tables.</summary>
@@ -28,7 +28,7 @@ internal enum EncodeForm
 ///             Wide: z = [r | x − m − r], w = [a | b − m], no tables
 /// </code>
 /// </summary>
-internal class ScreenLevel
+internal unsafe class ScreenLevel
 {
     // Of biases and table rows, on any machine.
     private const int kMostPadding = 128;

@@ -39,9 +39,14 @@ public static class Mmesid
     public static Outcome Run(params string[] arguments) => RunVerbatim([.. arguments, "--quiet"]);
 
     /// <summary>Runs to the end with exactly these arguments.</summary>
-    public static Outcome RunVerbatim(params string[] arguments)
+    public static Outcome RunVerbatim(params string[] arguments) => Finish(Start(arguments), arguments);
+
+    /// <summary>Runs to the end without progress lines, with a variable of the environment of its own.</summary>
+    public static Outcome RunWith(string variable, string value, params string[] arguments) => Finish(Start([.. arguments, "--quiet"], variable, value), arguments);
+
+    private static Outcome Finish(Process started, string[] arguments)
     {
-        using Process process = Start(arguments);
+        using Process process = started;
         Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
         if (!process.WaitForExit(s_patience))
         {
@@ -52,12 +57,16 @@ public static class Mmesid
     }
 
     /// <summary>Starts without waiting.</summary>
-    public static Process Start(params string[] arguments)
+    public static Process Start(params string[] arguments) => Start(arguments, null, null);
+
+    private static Process Start(string[] arguments, string? variable, string? value)
     {
         Assert.True(File.Exists(s_program), $"{s_program} was not built");
         var start = new ProcessStartInfo(s_program) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
         foreach (string argument in arguments)
             start.ArgumentList.Add(argument);
+        if (variable is not null)
+            start.Environment[variable] = value;
         return Process.Start(start) ?? throw new InvalidOperationException("the process did not start");
     }
 }

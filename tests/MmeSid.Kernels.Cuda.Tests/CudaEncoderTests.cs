@@ -68,6 +68,36 @@ public sealed class CudaEncoderTests
         Encode(backend);
     }
 
+    [Fact]
+    public void The_tensor_cores_keep_half_of_their_bound()
+    {
+        SoftCuda.Require();
+        Assert.InRange(TensorCoreProbe.WorstError(CudaDevice.Open()), 1e-6, 0.5);
+    }
+
+    [Fact]
+    public void Rows_on_the_device_get_the_same_codes_and_sums()
+    {
+        CudaBackend backend = Backends.Cuda();
+        Cases.EncodeCase single = new(PlanKind.Residual, Cases.EncodeData.NearTies, 700, 21, [33]);
+        float[] rows = single.Values(), codewords = single.Plan().Codebook(0).ToArray();
+        ushort[] expected = new ushort[700], actual = new ushort[700];
+        double[] expectedSums = new double[33 * 21], sums = new double[33 * 21];
+        long[] expectedCounts = new long[33], counts = new long[33];
+        using (IEncoder oracle = new ScalarBackend().CreateEncoder(single.Plan()))
+            oracle.Encode(new RowView(rows, 21), expected);
+        new ScalarBackend().Accumulate(new RowView(rows, 21), expected, 33, expectedSums, expectedCounts);
+
+        using IHeldRows held = backend.Hold(700, 21)!;
+        held.Append(new RowView(rows, 21).Slice(0, 300));
+        held.Append(new RowView(rows, 21).Slice(300, 400));
+        held.AssignAndSum(codewords, actual, sums, counts);
+
+        Assert.Equal(expected, actual);
+        Assert.Equal(expectedSums, sums);
+        Assert.Equal(expectedCounts, counts);
+    }
+
     private static void Encode(CudaBackend backend)
     {
         using IEncoder encoder = backend.CreateEncoder(s_case.Plan());

@@ -30,7 +30,7 @@ public static class KMeans
         int distinct = columns.CountDistinct(options.Codes);
         if (distinct < options.Codes)
             throw new ArgumentException($"{options.Codes} codes need as many different rows, there are {distinct}", nameof(rows));
-        var run = new KMeansRun(columns, options, backend, level: 0, _ => { }, cancellation);
+        using var run = new KMeansRun(columns, options, backend, level: 0, _ => { }, cancellation);
         var history = new List<TrainingIteration>();
         KMeansState state = run.Start();
         while (!state.Finished)

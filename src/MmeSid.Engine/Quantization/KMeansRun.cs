@@ -12,7 +12,7 @@ namespace MmeSid.Engine.Quantization;
 /// </para>
 /// The sums take the rows in ascending order whatever the threads and blocks, so centroids are the same bits on every run.
 /// </summary>
-internal sealed class KMeansRun
+internal sealed class KMeansRun : IDisposable
 {
     private readonly RowColumns _rows;
     private readonly KMeansOptions _options;
@@ -23,6 +23,8 @@ internal sealed class KMeansRun
     private readonly CancellationToken _cancellation;
     private readonly double[] _mean;
     private readonly double _spread;
+    // On the backend's device, where it has one; null there too when they do not fit.
+    private readonly Lazy<IHeldRows?> _held;
 
     /// <param name="rows">The level's training rows.</param>
     /// <param name="options">Validated options.</param>
@@ -50,6 +52,7 @@ internal sealed class KMeansRun
         _random = new RandomSource(options.Seed).Split((ulong)(level + 1));
         _visited = visited;
         _cancellation = cancellation;
+        _held = new(Hold);
         _mean = Mean();
         _spread = options.MiniBatch > 0 ? 0 : RowColumns.SumBlocks(rows.Count, options.Threads, (first, count) =>
         {
@@ -137,6 +140,13 @@ internal sealed class KMeansRun
             return;
         }
 
+        if (_held.Value is { } held)
+        {
+            report += held.AssignAndSum(centroids, codes, sums, counts);
+            _visited(codes.Length);
+            return;
+        }
+
         int rowsPerCall = _rows.RowsPerCall(_options.Codes);
         using IEncoder encoder = _backend.CreateEncoder(new EncodePlan(PlanKind.Residual, _rows.Width, [centroids]));
         for (int first = 0; first < codes.Length; first += rowsPerCall)
@@ -149,6 +159,33 @@ internal sealed class KMeansRun
             _backend.Accumulate(rows, found, _options.Codes, sums, counts);
             _visited(count);
         }
+    }
+
+    private IHeldRows? Hold()
+    {
+        IHeldRows? held = _backend.Hold(_rows.Count, _rows.Width);
+        int rowsPerCall = _rows.RowsPerCall(1);
+        try
+        {
+            for (long first = 0; first < _rows.Count && held is not null; first += rowsPerCall)
+            {
+                _cancellation.ThrowIfCancellationRequested();
+                held.Append(_rows.View(first, (int)Math.Min(rowsPerCall, _rows.Count - first)));
+            }
+        }
+        catch
+        {
+            held?.Dispose();
+            throw;
+        }
+        return held;
+    }
+
+    /// <summary>Gives back what the device holds.</summary>
+    public void Dispose()
+    {
+        if (_held.IsValueCreated)
+            _held.Value?.Dispose();
     }
 
     private void Accumulate(ReadOnlySpan<ushort> codes, int codeCount, double[] sums, long[] counts)

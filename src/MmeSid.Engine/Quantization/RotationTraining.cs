@@ -83,7 +83,7 @@ internal sealed class RotationTraining(
             Seed = _random.Split((ulong)round).NextUInt64(),
             Iterations = round == 0 ? kFirstSteps : 1,
         };
-        var run = new KMeansRun(columns, kmeans, backend, subspace, _ => { }, cancellation);
+        using var run = new KMeansRun(columns, kmeans, backend, subspace, _ => { }, cancellation);
         (KMeansState state, TrainingIteration last) = run.Step(run.Start());
         while (!state.Finished)
             (state, last) = run.Step(state);

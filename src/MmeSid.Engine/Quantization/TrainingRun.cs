@@ -101,7 +101,7 @@ internal sealed class TrainingRun
         KMeansOptions options = _options.KMeansOf(level, columns.Count);
         if (start is not null)
             options = options with { Centroids = start };
-        var run = new KMeansRun(columns, options, _backend, level, rows =>
+        using var run = new KMeansRun(columns, options, _backend, level, rows =>
         {
             _visited += rows;
             Report(TrainingStage.Iterate, level, null);

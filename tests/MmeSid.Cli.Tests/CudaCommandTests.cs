@@ -1,0 +1,70 @@
+using System.Text.Json.Nodes;
+
+namespace MmeSid.Cli.Tests;
+
+/// <summary>The program with the backend <c>cuda</c>, on the driver that runs kernels without a GPU.</summary>
+public sealed class CudaCommandTests : IDisposable
+{
+    private const string kVariable = "MMESID_LIBCUDA";
+
+    private readonly ScratchFolder _scratch = new();
+
+    public void Dispose() => _scratch.Dispose();
+
+    [Fact]
+    public void AssignGivesTheCodesOfSimd()
+    {
+        string driver = SoftCuda();
+        string table = _scratch.Table("x.npy", 300, 40);
+        foreach (string quantizer in (string[])["rq-kmeans", "psrq", "pq"])
+        {
+            Mmesid.Run("train", quantizer, "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force").Succeeded();
+            string[] assign = ["assign", "--bundle", _scratch["B"], "--embeddings", table, "--force", "--json", "--out"];
+            Mmesid.Run([.. assign, _scratch["simd.npy"], "--backend", "simd"]).Succeeded();
+            Mmesid.RunWith(kVariable, driver, [.. assign, _scratch["cuda.npy"], "--backend", "cuda"]).Succeeded();
+            Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
+        }
+    }
+
+    [Fact]
+    public void TrainingGivesTheSameBundle()
+    {
+        string driver = SoftCuda();
+        string table = _scratch.Table("x.npy", 200, 12);
+        string[] train = ["train", "rq-kmeans", "--embeddings", table, "--levels", "2", "--codes", "8", "--iterations", "4", "--out"];
+        Mmesid.Run([.. train, _scratch["simd"], "--backend", "simd"]).Succeeded();
+        Mmesid.RunWith(kVariable, driver, [.. train, _scratch["cuda"], "--backend", "cuda"]).Succeeded();
+        foreach (string file in (string[])["codebooks.safetensors", "codes.npy"])
+            Assert.Equal(File.ReadAllBytes(_scratch["simd/" + file]), File.ReadAllBytes(_scratch["cuda/" + file]));
+    }
+
+    [Fact]
+    public void DevicesShowsTheGpu()
+    {
+        JsonNode json = JsonNode.Parse(Mmesid.RunWith(kVariable, SoftCuda(), "devices", "--backend", "cuda", "--json").Succeeded().Output)!;
+        Assert.Contains("softcuda", json.ToJsonString(), StringComparison.OrdinalIgnoreCase);
+    }
+
+    [Fact]
+    public void AMissingDriverIsSaidInOneLine() =>
+        Mmesid.RunWith(kVariable, _scratch["none.so"], "devices", "--backend", "cuda").FailedWith("cuda: no NVIDIA driver", "none.so");
+
+    [Fact]
+    public void AutoNeverTakesADriverForTests()
+    {
+        JsonNode json = JsonNode.Parse(Mmesid.RunWith(kVariable, SoftCuda(), "devices", "--json").Succeeded().Output)!;
+        Assert.Equal("simd", json["backends"]!.AsArray().Single(backend => (string)backend!["chosen"]! == "yes")!["backend"]!.ToString());
+    }
+
+    private static string SoftCuda()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            string library = Path.Combine(folder.FullName, "artifacts", "softcuda", "libcuda.so.1");
+            if (File.Exists(Path.Combine(folder.FullName, "MmeSid.Engine.sln")) && File.Exists(library))
+                return library;
+        }
+        Assert.Skip("softcuda is not built: the target Kernels builds it where cmake and g++ are");
+        return "";
+    }
+}
