@@ -34,7 +34,10 @@ internal unsafe class ScreenLevel
     private const int kMostPadding = 128;
 
     // Side of the square of table entries that are computed together, and rows whose operands stay in cache while the others pass by.
-    private const int kTableTile = 4, kTableBlock = 32;
+    private const int kTableTile = 4, kTableBlock = 96;
+
+    // Values of a vector; rows of a table's operands are padded with zeros to a multiple of it.
+    private const int kDoubles = 8;
 
     // Pinned for life, so that a screen can hold pointers into them.
     private readonly float[] _biases;
@@ -187,15 +190,17 @@ internal unsafe class ScreenLevel
         return sum;
     }
 
+    private int TableStride => (_plan.Dimension + kDoubles - 1) / kDoubles * kDoubles;
+
     // v, [K, d] in float64.
     private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
-        var operands = new double[checked(CodeCount * d)];
+        var operands = new double[checked(CodeCount * TableStride)];
         for (int k = 0; k < CodeCount; k++)
         {
             ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
-            Span<double> operand = operands.AsSpan(k * d, d);
+            Span<double> operand = operands.AsSpan(k * TableStride, d);
             if (form == EncodeForm.Tables)
                 TensorPrimitives.ConvertTruncating(codeword[..d], operand);
             for (int i = d; i < width; i++)
@@ -206,11 +211,11 @@ internal unsafe class ScreenLevel
 
     private float[] Table(EncodePlan plan, int earlier, float[] centre, double[] right, int threads)
     {
-        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        double[] left = new double[checked(rows * d)];
+        int d = plan.Dimension, width = TableStride, rows = plan.CodeCount(earlier), stride = PaddedCodes;
+        double[] left = new double[checked(rows * width)];
         for (int q = 0; q < rows; q++)
         {
-            Span<double> row = left.AsSpan(q * d, d);
+            Span<double> row = left.AsSpan(q * width, d);
             TensorPrimitives.ConvertTruncating(plan.Codeword(earlier, q), row);
             for (int i = 0; i < d && earlier == 0; i++)
                 row[i] -= centre[i];
@@ -228,7 +233,7 @@ internal unsafe class ScreenLevel
                 {
                     for (int q = block * kTableBlock; q < end; q += kTableTile)
                     {
-                        Dots(l + (nint)q * d, end - q, r + (nint)k * d, CodeCount - k, d, values);
+                        Dots(l + (nint)q * width, end - q, r + (nint)k * width, CodeCount - k, width, values);
                         for (int i = 0; i < Math.Min(kTableTile, end - q); i++)
                         {
                             for (int j = 0; j < Math.Min(kTableTile, CodeCount - k); j++)
@@ -244,49 +249,49 @@ internal unsafe class ScreenLevel
         });
         TableMaximum += largest.Max();
         // The sum of products, and the rounding of v = a − (b − m), whose parts may be larger than v itself.
-        double rightError = (d + 4) * LargestNorm(right, d) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
-        TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, d) * rightError;
+        double rightError = (d + 4) * LargestNorm(right, width) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
+        TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, width) * rightError;
         return table;
     }
 
     // values[i, j] = row i of left · row j of right, a square of products at a time so that one loaded value serves four of them. Rows beyond
     // the last are the last again.
-    private static void Dots(double* left, int leftRows, double* right, int rightRows, int length, double* values)
+    private static void Dots(double* left, int leftRows, double* right, int rightRows, int stride, double* values)
     {
-        double* l0 = left, l1 = left + Math.Min(1, leftRows - 1) * (nint)length, l2 = left + Math.Min(2, leftRows - 1) * (nint)length, l3 = left + Math.Min(3, leftRows - 1) * (nint)length;
-        double* r0 = right, r1 = right + Math.Min(1, rightRows - 1) * (nint)length, r2 = right + Math.Min(2, rightRows - 1) * (nint)length, r3 = right + Math.Min(3, rightRows - 1) * (nint)length;
+        double* l0 = left, l1 = left + (nint)Math.Min(1, leftRows - 1) * stride, l2 = left + (nint)Math.Min(2, leftRows - 1) * stride, l3 = left + (nint)Math.Min(3, leftRows - 1) * stride;
+        double* r0 = right, r1 = right + (nint)Math.Min(1, rightRows - 1) * stride, r2 = right + (nint)Math.Min(2, rightRows - 1) * stride, r3 = right + (nint)Math.Min(3, rightRows - 1) * stride;
         Vector512<double> s00 = default, s01 = default, s02 = default, s03 = default, s10 = default, s11 = default, s12 = default, s13 = default;
         Vector512<double> s20 = default, s21 = default, s22 = default, s23 = default, s30 = default, s31 = default, s32 = default, s33 = default;
-        int i = 0;
-        for (; i + 8 <= length; i += 8)
+        for (int i = 0; i < stride; i += kDoubles)
         {
             Vector512<double> a = Vector512.Load(r0 + i), b = Vector512.Load(r1 + i), c = Vector512.Load(r2 + i), e = Vector512.Load(r3 + i), v = Vector512.Load(l0 + i);
-            (s00, s01, s02, s03) = (Add(v, a, s00), Add(v, b, s01), Add(v, c, s02), Add(v, e, s03));
+            s00 = Vector512.FusedMultiplyAdd(v, a, s00);
+            s01 = Vector512.FusedMultiplyAdd(v, b, s01);
+            s02 = Vector512.FusedMultiplyAdd(v, c, s02);
+            s03 = Vector512.FusedMultiplyAdd(v, e, s03);
             v = Vector512.Load(l1 + i);
-            (s10, s11, s12, s13) = (Add(v, a, s10), Add(v, b, s11), Add(v, c, s12), Add(v, e, s13));
+            s10 = Vector512.FusedMultiplyAdd(v, a, s10);
+            s11 = Vector512.FusedMultiplyAdd(v, b, s11);
+            s12 = Vector512.FusedMultiplyAdd(v, c, s12);
+            s13 = Vector512.FusedMultiplyAdd(v, e, s13);
             v = Vector512.Load(l2 + i);
-            (s20, s21, s22, s23) = (Add(v, a, s20), Add(v, b, s21), Add(v, c, s22), Add(v, e, s23));
+            s20 = Vector512.FusedMultiplyAdd(v, a, s20);
+            s21 = Vector512.FusedMultiplyAdd(v, b, s21);
+            s22 = Vector512.FusedMultiplyAdd(v, c, s22);
+            s23 = Vector512.FusedMultiplyAdd(v, e, s23);
             v = Vector512.Load(l3 + i);
-            (s30, s31, s32, s33) = (Add(v, a, s30), Add(v, b, s31), Add(v, c, s32), Add(v, e, s33));
+            s30 = Vector512.FusedMultiplyAdd(v, a, s30);
+            s31 = Vector512.FusedMultiplyAdd(v, b, s31);
+            s32 = Vector512.FusedMultiplyAdd(v, c, s32);
+            s33 = Vector512.FusedMultiplyAdd(v, e, s33);
         }
-        Store(values, l0 + i, s00, s01, s02, s03);
-        Store(values + 4, l1 + i, s10, s11, s12, s13);
-        Store(values + 8, l2 + i, s20, s21, s22, s23);
-        Store(values + 12, l3 + i, s30, s31, s32, s33);
+        Store(values, s00, s01, s02, s03);
+        Store(values + 4, s10, s11, s12, s13);
+        Store(values + 8, s20, s21, s22, s23);
+        Store(values + 12, s30, s31, s32, s33);
 
-        static Vector512<double> Add(Vector512<double> a, Vector512<double> b, Vector512<double> sum) => Vector512.FusedMultiplyAdd(a, b, sum);
-
-        void Store(double* to, double* row, Vector512<double> a, Vector512<double> b, Vector512<double> c, Vector512<double> e)
-        {
-            (to[0], to[1], to[2], to[3]) = (Vector512.Sum(a), Vector512.Sum(b), Vector512.Sum(c), Vector512.Sum(e));
-            for (int t = 0; t < length - i; t++)
-            {
-                to[0] += row[t] * r0[i + t];
-                to[1] += row[t] * r1[i + t];
-                to[2] += row[t] * r2[i + t];
-                to[3] += row[t] * r3[i + t];
-            }
-        }
+        static void Store(double* to, Vector512<double> a, Vector512<double> b, Vector512<double> c, Vector512<double> e)
+            => (to[0], to[1], to[2], to[3]) = (Vector512.Sum(a), Vector512.Sum(b), Vector512.Sum(c), Vector512.Sum(e));
     }
 
     private static double LargestNorm(double[] rows, int width)
