@@ -5,6 +5,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -198,13 +199,18 @@ const char* run_block(void (*body)(void*), void* argument)
     for (int i = 0; i < threads; i++)
         prepare(&scheduler.fibers[i].context, scheduler.stacks[i], enter);
 
-    // Threads run in ascending order, then in descending order: a value that is read before the barrier that it needs is wrong in one of them.
-    for (bool ascending = true;; ascending = !ascending)
+    // Threads take turns in another order every time, the same ones for a block wherever it runs: what is read before the barrier that it needs
+    // is wrong in some of them.
+    unsigned random = 1 + block.index_x + 977u * block.index_y;
+    for (;;)
     {
-        int ran = 0, done = 0;
+        random = random * 1664525u + 1013904223u;
+        int ran = 0, done = 0, first = (int)(random >> 8) % threads, stride = 1 + 2 * ((int)(random >> 20) % threads);
+        while (std::gcd(stride, threads) != 1)
+            stride += 2;
         for (int step = 0; step < threads && scheduler.error == nullptr; step++)
         {
-            int index = ascending ? step : threads - 1 - step;
+            int index = (int)((first + (long long)step * stride) % threads);
             Fiber& fiber = scheduler.fibers[index];
             if (fiber.state == State::InCollective && scheduler.warps[index / kWarp].generation != fiber.generation)
                 fiber.state = State::Ready;
