@@ -47,9 +47,8 @@ public sealed partial class CudaBackend
             using var deviceCodes = DeviceMemory<ushort>.From(stream, codes.Slice(start, count));
             Accumulate(stream, values, deviceCodes, count, d, codeCount, deviceSums, deviceCounts);
         }
-        stream.Download(sums, deviceSums);
-        stream.Download(counts, deviceCounts);
-        stream.Synchronize();
+        stream.Read(sums, deviceSums);
+        stream.Read(counts, deviceCounts);
     }
 
     /// <summary>The same for rows and codes on the device; returns when it is done.</summary>

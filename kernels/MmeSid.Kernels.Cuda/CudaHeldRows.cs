@@ -56,10 +56,9 @@ internal sealed class CudaHeldRows : IHeldRows
         using var deviceSums = DeviceMemory<double>.From(_stream, sums);
         using var deviceCounts = DeviceMemory<long>.From(_stream, counts);
         _backend.Accumulate(_stream, _rows, _codes, _count, _dimension, plan.CodeCount(0), deviceSums, deviceCounts);
-        _stream.Download(codes, _codes);
-        _stream.Download(sums, deviceSums);
-        _stream.Download(counts, deviceCounts);
-        _stream.Synchronize();
+        _stream.Read(codes, _codes);
+        _stream.Read(sums, deviceSums);
+        _stream.Read(counts, deviceCounts);
         return report;
     }
 

@@ -99,6 +99,8 @@ internal static unsafe partial class Driver
     [LibraryImport(Cuda)] public static partial int cuMemFree_v2(nint pointer);
     [LibraryImport(Cuda)] public static partial int cuMemHostAlloc(out nint pointer, nuint bytes, uint flags);
     [LibraryImport(Cuda)] public static partial int cuMemFreeHost(nint pointer);
+    [LibraryImport(Cuda)] public static partial int cuMemHostRegister_v2(nint pointer, nuint bytes, uint flags);
+    [LibraryImport(Cuda)] public static partial int cuMemHostUnregister(nint pointer);
     [LibraryImport(Cuda)] public static partial int cuMemcpyHtoDAsync_v2(nint destination, void* source, nuint bytes, nint stream);
     [LibraryImport(Cuda)] public static partial int cuMemcpyDtoHAsync_v2(void* destination, nint source, nuint bytes, nint stream);
     [LibraryImport(Cuda)] public static partial int cuMemcpyDtoDAsync_v2(nint destination, nint source, nuint bytes, nint stream);

@@ -85,6 +85,8 @@ internal sealed class CudaEncoder : IEncoder
     // One call is copied to the device while another computes and a third is copied back.
     public int CallsAtOnce => kSlots;
 
+    public unsafe IDisposable? Pin(RowMatrix rows) => PinnedRange.TryPin(_device, rows.DangerousGetHandle(), rows.Count * rows.Dimension * sizeof(float));
+
     /// <summary>Whether <see cref="Choice"/> has been measured, or was given.</summary>
     internal bool IsCalibrated => _calibrated;
 
@@ -294,17 +296,12 @@ internal sealed class CudaEncoder : IEncoder
             {
                 Fetch(slot.First + index);
                 oracle.Encode(new RowView(row, row.Length), path);
-                slot.Stream.Upload<ushort>(codes, path, (long)(slot.First + index) * path.Length);
-                slot.Stream.Synchronize();
+                slot.Stream.Write<ushort>(codes, path, (long)(slot.First + index) * path.Length);
             }
         }
         return report;
 
-        void Fetch(int index)
-        {
-            slot.Stream.Download(row.AsSpan(), rows, (long)index * row.Length);
-            slot.Stream.Synchronize();
-        }
+        void Fetch(int index) => slot.Stream.Read(row.AsSpan(), rows, (long)index * row.Length);
     }
 
     /// <summary>The buffers of a batch, and the stream on which it is copied in, encoded and copied back.</summary>
@@ -392,15 +389,23 @@ internal sealed class CudaEncoder : IEncoder
         /// <summary>Whether squared errors are asked for.</summary>
         public bool WantsErrors { get; private set; }
 
-        /// <summary>Takes a batch from the host: rows are copied to pinned memory, from there to the device behind the caller's back.</summary>
-        public void Copy(RowView rows, int first, bool errors, int threads)
+        /// <summary>Takes a batch from the host: rows go to the device behind the caller's back, through pinned memory unless that is where they lie.</summary>
+        public unsafe void Copy(RowView rows, int first, bool errors, int threads)
         {
             int d = rows.Dimension;
-            _inputOnHost ??= Own(PinnedMemory<float>.Allocate(_encoder._device, checked(_encoder._batchRows * d)));
             _input ??= Own(DeviceMemory<float>.Allocate(_encoder._device, (long)_encoder._batchRows * d));
+            Take(_input.Value, Codes.Value, first, rows.Count, errors, onHost: true);
+            fixed (float* at = rows.Values)
+            {
+                if (rows.Stride == d && PinnedRange.Covers((nint)at, (long)rows.Count * d * sizeof(float)))
+                {
+                    Stream.Upload(_input, rows.Values[..(rows.Count * d)]);
+                    return;
+                }
+            }
+            _inputOnHost ??= Own(PinnedMemory<float>.Allocate(_encoder._device, checked(_encoder._batchRows * d)));
             Span<float> input = _inputOnHost.Values[..(rows.Count * d)];
             RowCopy.Copy(rows, input, threads);
-            Take(_input.Value, Codes.Value, first, rows.Count, errors, onHost: true);
             Stream.Upload<float>(_input, input);
         }
 
@@ -444,11 +449,7 @@ internal sealed class CudaEncoder : IEncoder
             BatchCounts counts = CountsOnHost.Values[0];
             badRow = counts.BadRow == uint.MaxValue ? -1 : (int)counts.BadRow;
             undecided = new int[counts.Undecided];
-            if (undecided.Length > 0)
-            {
-                Stream.Download(undecided.AsSpan(), Undecided);
-                Stream.Synchronize();
-            }
+            Stream.Read(undecided.AsSpan(), Undecided);
             _busy = false;
             undecided = [.. undecided.Distinct()];
             long rechecked = 0;

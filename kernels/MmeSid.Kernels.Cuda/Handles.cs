@@ -71,8 +71,7 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
         DeviceMemory<T> memory = Allocate(stream.Device, values.Length);
         try
         {
-            stream.Upload(memory, values);
-            stream.Synchronize();
+            stream.Write(memory, values);
             return memory;
         }
         catch
@@ -105,6 +104,46 @@ internal sealed class PinnedMemory<T> : CudaHandle
     }
 
     protected override bool Release() => Driver.cuMemFreeHost(handle) == 0;
+}
+
+/// <summary>Memory of somebody else that is pinned until this is disposed.</summary>
+internal sealed class PinnedRange : CudaHandle
+{
+    private PinnedRange(CudaDevice device, nint pointer)
+        : base(device, pointer)
+    {
+    }
+
+    /// <summary>Pins a range; null where the system does not let it be pinned, which costs speed and nothing else.</summary>
+    public static PinnedRange? TryPin(CudaDevice device, nint pointer, long bytes)
+    {
+        // On every device of the process, not on this one alone.
+        const uint kPortable = 1;
+        device.MakeCurrent();
+        if (bytes == 0 || Driver.cuMemHostRegister_v2(pointer, (nuint)bytes, kPortable) != 0)
+            return null;
+        s_ranges[pointer] = bytes;
+        return new(device, pointer);
+    }
+
+    /// <summary>Whether all of a range lies in one that is pinned.</summary>
+    public static bool Covers(nint pointer, long bytes)
+    {
+        foreach ((nint start, long length) in s_ranges)
+        {
+            if (pointer >= start && pointer + bytes <= start + length)
+                return true;
+        }
+        return false;
+    }
+
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<nint, long> s_ranges = new();
+
+    protected override bool Release()
+    {
+        s_ranges.TryRemove(handle, out _);
+        return Driver.cuMemHostUnregister(handle) == 0;
+    }
 }
 
 /// <summary>A point in a stream's work.</summary>
@@ -158,28 +197,60 @@ internal sealed unsafe class CudaStream : CudaHandle
         return new(device, value);
     }
 
-    /// <summary>Copies to the device. The source must be pinned, or stay where it is until the stream is synchronised.</summary>
-    public void Upload<T>(DeviceMemory<T> destination, ReadOnlySpan<T> source, long at = 0)
+    /// <summary>Copies to the device and returns before it is done. The source must be pinned: the collector moves managed arrays.</summary>
+    public void Upload<T>(DeviceMemory<T> destination, ReadOnlySpan<T> pinned, long at = 0)
         where T : unmanaged
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(at + source.Length, destination.Length, nameof(source));
-        if (source.IsEmpty)
-            return;
-        Device.MakeCurrent();
-        fixed (T* first = source)
-            Driver.Check(Driver.cuMemcpyHtoDAsync_v2(destination.Value + (nint)(at * sizeof(T)), first, (nuint)source.Length * (nuint)sizeof(T), Value), "cuMemcpyHtoDAsync");
+        fixed (T* first = pinned)
+            CopyIn(destination, first, pinned.Length, at);
     }
 
-    /// <summary>Copies from the device, under the same condition.</summary>
-    public void Download<T>(Span<T> destination, DeviceMemory<T> source, long at = 0)
+    /// <summary>Copies from the device and returns before it is done, under the same condition.</summary>
+    public void Download<T>(Span<T> pinned, DeviceMemory<T> source, long at = 0)
         where T : unmanaged
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(at + destination.Length, source.Length, nameof(destination));
-        if (destination.IsEmpty)
-            return;
+        fixed (T* first = pinned)
+            CopyOut(first, pinned.Length, source, at);
+    }
+
+    /// <summary>Copies any memory to the device and waits.</summary>
+    public void Write<T>(DeviceMemory<T> destination, ReadOnlySpan<T> values, long at = 0)
+        where T : unmanaged
+    {
+        fixed (T* first = values)
+        {
+            CopyIn(destination, first, values.Length, at);
+            Synchronize();
+        }
+    }
+
+    /// <summary>Waits for what the stream was given before, and copies from the device to any memory.</summary>
+    public void Read<T>(Span<T> values, DeviceMemory<T> source, long at = 0)
+        where T : unmanaged
+    {
+        fixed (T* first = values)
+        {
+            CopyOut(first, values.Length, source, at);
+            Synchronize();
+        }
+    }
+
+    private void CopyIn<T>(DeviceMemory<T> destination, T* source, int length, long at)
+        where T : unmanaged
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(at + length, destination.Length, nameof(length));
         Device.MakeCurrent();
-        fixed (T* first = destination)
-            Driver.Check(Driver.cuMemcpyDtoHAsync_v2(first, source.Value + (nint)(at * sizeof(T)), (nuint)destination.Length * (nuint)sizeof(T), Value), "cuMemcpyDtoHAsync");
+        if (length > 0)
+            Driver.Check(Driver.cuMemcpyHtoDAsync_v2(destination.Value + (nint)(at * sizeof(T)), source, (nuint)length * (nuint)sizeof(T), Value), "cuMemcpyHtoDAsync");
+    }
+
+    private void CopyOut<T>(T* destination, int length, DeviceMemory<T> source, long at)
+        where T : unmanaged
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(at + length, source.Length, nameof(length));
+        Device.MakeCurrent();
+        if (length > 0)
+            Driver.Check(Driver.cuMemcpyDtoHAsync_v2(destination, source.Value + (nint)(at * sizeof(T)), (nuint)length * (nuint)sizeof(T), Value), "cuMemcpyDtoHAsync");
     }
 
     /// <summary>Copies all of it inside the device.</summary>

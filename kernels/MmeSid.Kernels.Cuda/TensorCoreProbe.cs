@@ -35,8 +35,7 @@ internal static class TensorCoreProbe
                 using var deviceSums = DeviceMemory<float>.Allocate(device, kRows * kColumns);
                 stream.Launch(kernel, 1, new ProbeArguments { A = deviceA.Value, B = deviceB.Value, Sums = deviceSums.Value, Depth = depth });
                 float[] sums = new float[kRows * kColumns];
-                stream.Download(sums.AsSpan(), deviceSums);
-                stream.Synchronize();
+                stream.Read(sums.AsSpan(), deviceSums);
                 worst = Math.Max(worst, Worst(a, b, sums, depth));
             }
         }

@@ -79,6 +79,12 @@ public interface IEncoder : IDisposable
     /// <summary>Calls of <see cref="Encode"/> that should run at the same time to keep the hardware busy: 1 where one call takes all of it.</summary>
     int CallsAtOnce => 1;
 
+    /// <summary>
+    /// Prepares memory from which <see cref="Encode"/> will read many times, where that makes reading faster. Dispose of what comes back before the
+    /// memory; null where there is nothing to gain.
+    /// </summary>
+    IDisposable? Pin(RowMatrix rows) => null;
+
     /// <summary>Exact codes of the rows (see <see cref="EncodePlan"/>), bit for bit the same on every backend.</summary>
     /// <param name="rows">[n, d], finite values.</param>
     /// <param name="codes">[n, L].</param>

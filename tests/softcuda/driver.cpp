@@ -106,6 +106,7 @@ struct Driver
     Result broken = kSuccess; // a kernel's error stays until the context is gone
     std::map<Pointer, Allocation> memory;
     std::map<void*, Allocation> host;
+    std::set<void*> registered;
     std::set<std::shared_ptr<Stream>> streams;
     std::set<Event*> events;
     std::set<Module*> modules;
@@ -399,7 +400,7 @@ API void softcuda_live(long long* counts)
 {
     std::lock_guard<std::recursive_mutex> guard(driver().lock);
     counts[0] = (long long)driver().memory.size();
-    counts[1] = (long long)driver().host.size();
+    counts[1] = (long long)(driver().host.size() + driver().registered.size());
     counts[2] = (long long)driver().streams.size();
     counts[3] = (long long)driver().events.size();
     counts[4] = (long long)driver().modules.size();
@@ -592,6 +593,21 @@ API Result cuMemFreeHost(void* at)
     munmap(found->second.mapping, found->second.mapped);
     driver().host.erase(found);
     return kSuccess;
+}
+
+/// Nothing to do for memory that is where the kernels run; what is registered must be released.
+API Result cuMemHostRegister_v2(void* at, size_t bytes, unsigned)
+{
+    ENTER("cuMemHostRegister_v2");
+    if (at == nullptr || bytes == 0 || !driver().registered.insert(at).second)
+        return kInvalidValue;
+    return kSuccess;
+}
+
+API Result cuMemHostUnregister(void* at)
+{
+    std::lock_guard<std::recursive_mutex> guard(driver().lock);
+    return driver().registered.erase(at) == 1 ? kSuccess : kInvalidValue;
 }
 
 API Result cuStreamCreate(void** stream, unsigned)

@@ -76,7 +76,7 @@ public static class AssignmentPipeline
             _encoders = (int)Math.Min(_blocks, encoder.CallsAtOnce);
             _slots = new Slot[Math.Min(_blocks, _readers + _encoders + 1)];
             for (int s = 0; s < _slots.Length; s++)
-                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels);
+                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, encoder);
         }
 
         public AssignmentReport Run()
@@ -178,13 +178,23 @@ public static class AssignmentPipeline
         }
     }
 
-    private sealed class Slot(int rows, int dimension, int levels) : IDisposable
+    private sealed class Slot : IDisposable
     {
-        public RowMatrix Rows { get; } = new(rows, dimension);
+        private readonly IDisposable? _pin;
 
-        public ushort[] Codes { get; } = new ushort[rows * levels];
+        public Slot(int rows, int dimension, int levels, IQuantizerEncoder encoder)
+        {
+            Rows = new RowMatrix(rows, dimension);
+            Codes = new ushort[rows * levels];
+            SquaredErrors = new float[rows];
+            _pin = encoder.Pin(Rows);
+        }
 
-        public float[] SquaredErrors { get; } = new float[rows];
+        public RowMatrix Rows { get; }
+
+        public ushort[] Codes { get; }
+
+        public float[] SquaredErrors { get; }
 
         public SemaphoreSlim Free { get; } = new(1);
 
@@ -194,6 +204,7 @@ public static class AssignmentPipeline
 
         public void Dispose()
         {
+            _pin?.Dispose();
             Rows.Dispose();
             Free.Dispose();
             Filled.Dispose();

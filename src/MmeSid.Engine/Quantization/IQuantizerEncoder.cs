@@ -11,6 +11,9 @@ public interface IQuantizerEncoder : IDisposable
     /// <summary>Calls of <see cref="Encode"/> that should run at the same time, see <see cref="IEncoder.CallsAtOnce"/>.</summary>
     int CallsAtOnce { get; }
 
+    /// <summary>Prepares memory from which rows will be read many times, see <see cref="IEncoder.Pin"/>.</summary>
+    IDisposable? Pin(RowMatrix rows);
+
     /// <summary>
     /// Exact codes of the rows: the argmin of the real-number distances, ties to the smallest code, whatever backend, batch size and
     /// thread count. For <see cref="QuantizerKind.Opq"/> the row that is searched is R·x, computed in float64 and rounded once to float32.

@@ -15,6 +15,8 @@ internal sealed class ProductEncoder(Quantizer quantizer, IEncoder[] encoders, R
 
     public int CallsAtOnce => encoders[0].CallsAtOnce;
 
+    public IDisposable? Pin(RowMatrix rows) => encoders[0].Pin(rows);
+
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
         int levels = Quantizer.Levels, dimension = Quantizer.Dimension, width = dimension / levels;

@@ -9,6 +9,8 @@ internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : I
 
     public int CallsAtOnce => encoder.CallsAtOnce;
 
+    public IDisposable? Pin(RowMatrix rows) => encoder.Pin(rows);
+
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
 
     public void Dispose() => encoder.Dispose();
