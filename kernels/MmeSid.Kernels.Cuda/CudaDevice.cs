@@ -168,11 +168,18 @@ public sealed unsafe class CudaDevice
     {
         if (sharedBytes > SharedBytesPerBlock)
             throw new BackendUnavailableException($"CUDA: {name} needs {sharedBytes} bytes of shared memory, {Name} has {SharedBytesPerBlock} per block");
-        MakeCurrent();
-        Driver.Check(Driver.cuModuleGetFunction(out nint function, Module(file), name), $"cuModuleGetFunction({name})");
+        nint function = Function(file, name);
         Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, sharedBytes), $"cuFuncSetAttribute({name})");
         return new CudaKernel(name, function, threads, sharedBytes);
     })).Value;
+
+    /// <summary>The driver's handle of a kernel.</summary>
+    internal nint Function(string file, string name)
+    {
+        MakeCurrent();
+        Driver.Check(Driver.cuModuleGetFunction(out nint function, Module(file), name), $"cuModuleGetFunction({name})");
+        return function;
+    }
 
     private nint Module(string file) => _modules.GetOrAdd(file, _ => new(() =>
     {

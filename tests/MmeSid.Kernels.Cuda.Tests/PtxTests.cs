@@ -31,7 +31,7 @@ public sealed partial class PtxTests
         SoftCuda.Require();
         CudaDevice device = CudaDevice.Open();
         foreach (Match entry in Entry().Matches(Read(file)))
-            Assert.NotEqual(0, device.Kernel(Path.GetFileNameWithoutExtension(file), entry.Groups[1].Value, 32).Function);
+            Assert.NotEqual(0, device.Function(Path.GetFileNameWithoutExtension(file), entry.Groups[1].Value));
     }
 
     private static string Read(string file)
