@@ -80,6 +80,8 @@ DEVICE float multiply_add(float a, float b, float c) { float v; asm("fma.rn.f32 
 DEVICE double multiply_add(double a, double b, double c) { double v; asm("fma.rn.f64 %0, %1, %2, %3;" : "=d"(v) : "d"(a), "d"(b), "d"(c)); return v; }
 DEVICE float square_root_up(float a) { float v; asm("sqrt.rp.f32 %0, %1;" : "=f"(v) : "f"(a)); return v; }
 DEVICE double square_root(double a) { double v; asm("sqrt.rn.f64 %0, %1;" : "=d"(v) : "d"(a)); return v; }
+/// The smallest integer that is no smaller.
+DEVICE float round_up(float a) { float v; asm("cvt.rpi.f32.f32 %0, %1;" : "=f"(v) : "f"(a)); return v; }
 DEVICE float exp2_fast(float a) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(a)); return v; }
 
 /// Nearest-even fp16 of a float, as its bits.

@@ -88,6 +88,7 @@ DEVICE float square_root_up(float a)
     return (double)root * root < (double)a ? std::nextafterf(root, INFINITY) : root;
 }
 DEVICE double square_root(double a) { return std::sqrt(a); }
+DEVICE float round_up(float a) { return std::ceil(a); }
 // As inexact as the instruction may be, so that bounds which forget it fail here too.
 DEVICE float exp2_fast(float a) { return a < -126 ? 0 : std::exp2(a) * (1 + 1.5e-7f); }
 
