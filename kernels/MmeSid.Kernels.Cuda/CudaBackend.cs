@@ -3,8 +3,8 @@ using MmeSid.Kernels.Simd;
 namespace MmeSid.Kernels.Cuda;
 
 /// <summary>
-/// CUDA C++ kernels (kernels/cuda) on one NVIDIA GPU, through the driver alone. Codes are the oracle's bit for bit. Beam search, and the
-/// operations beside encoding, run on the host's vectors.
+/// CUDA C++ kernels (kernels/cuda) on one NVIDIA GPU, through the driver alone. Codes and orders are the oracle's bit for bit; sums are the
+/// same bytes on every run. Beam search, and input that float32 cannot serve, run on the host.
 /// </summary>
 public sealed partial class CudaBackend : IBackend
 {
@@ -70,14 +70,4 @@ public sealed partial class CudaBackend : IBackend
             return null;
         return new CudaHeldRows(this, (int)count, dimension, _screen);
     }
-
-    /// <inheritdoc/>
-    public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel) => _host.MmdSums(source, target, kernel);
-
-    /// <inheritdoc/>
-    public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) =>
-        _host.SinkhornAssign(rows, codewords, options, codes, potentials);
-
-    /// <inheritdoc/>
-    public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores) => _host.TopInnerProducts(queries, items, count, indices, scores);
 }

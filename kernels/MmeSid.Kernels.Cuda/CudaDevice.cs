@@ -23,6 +23,8 @@ public sealed unsafe class CudaDevice
     private const int kErrorLog = 5, kErrorLogBytes = 6;
     // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
     private const int kDynamicShared = 8;
+    // Dynamic shared memory that a kernel has without that attribute.
+    private const int kSharedBytesUnasked = 48 << 10;
 
     [ThreadStatic]
     private static nint s_current;
@@ -31,7 +33,7 @@ public sealed unsafe class CudaDevice
 
     private readonly nint _context;
     private readonly ConcurrentDictionary<string, Lazy<nint>> _modules = new();
-    private readonly ConcurrentDictionary<string, Lazy<CudaKernel>> _kernels = new();
+    private readonly ConcurrentDictionary<(string, int, int), Lazy<CudaKernel>> _kernels = new();
 
     private readonly Lazy<bool> _trustsFloat16;
 
@@ -164,12 +166,14 @@ public sealed unsafe class CudaDevice
     /// <param name="threads">Per block.</param>
     /// <param name="sharedBytes">Dynamic shared memory per block.</param>
     /// <exception cref="BackendUnavailableException">The driver refuses the kernel, the build lacks it, or it needs more shared memory than there is.</exception>
-    internal CudaKernel Kernel(string file, string name, int threads, int sharedBytes = 0) => _kernels.GetOrAdd(name, _ => new(() =>
+    internal CudaKernel Kernel(string file, string name, int threads, int sharedBytes = 0) => _kernels.GetOrAdd((name, threads, sharedBytes), _ => new(() =>
     {
         if (sharedBytes > SharedBytesPerBlock)
             throw new BackendUnavailableException($"CUDA: {name} needs {sharedBytes} bytes of shared memory, {Name} has {SharedBytesPerBlock} per block");
-        nint function = Function(file, name);
-        Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, sharedBytes), $"cuFuncSetAttribute({name})");
+            nint function = Function(file, name);
+            // A limit, not what a launch takes: the same function may be launched with less.
+            if (sharedBytes > kSharedBytesUnasked)
+                Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, SharedBytesPerBlock), $"cuFuncSetAttribute({name})");
         return new CudaKernel(name, function, threads, sharedBytes);
     })).Value;
 

@@ -66,7 +66,7 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
     }
 
     /// <summary>Copies values to the device and waits.</summary>
-    public static DeviceMemory<T> From(CudaStream stream, ReadOnlySpan<T> values)
+    public static unsafe DeviceMemory<T> From(CudaStream stream, ReadOnlySpan<T> values)
     {
         DeviceMemory<T> memory = Allocate(stream.Device, values.Length);
         try
@@ -79,6 +79,15 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
             memory.Dispose();
             throw;
         }
+    }
+
+    /// <summary>The first values, once the stream has come to this point.</summary>
+    public T[] ToArray(CudaStream stream, int length)
+    {
+        T[] values = GC.AllocateUninitializedArray<T>(length, pinned: true);
+        stream.Download(values.AsSpan(), this);
+        stream.Synchronize();
+        return values;
     }
 
     protected override bool Release() => Driver.cuMemFree_v2(handle) == 0;

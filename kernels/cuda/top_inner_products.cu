@@ -36,12 +36,12 @@ struct KeepShared
 };
 } // namespace
 
-/// What a chunk has met; the last two are cleared before each chunk.
+/// What a chunk has met; the first two are cleared before each chunk.
 struct TopFlags
 {
-    u32 broken;     // index of the first item with a value that is not finite, or 2³² − 1
     u32 overflowed; // a list was full
     u32 crowded;    // more than half of a list stays: float64 does not tell enough of them apart
+    u32 broken;     // index of the first item with a value that is not finite, or 2³² − 1
 };
 
 struct TopArguments
