@@ -65,8 +65,8 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
         return new(device, pointer, length);
     }
 
-    /// <summary>Copies values to the device and waits.</summary>
-    public static unsafe DeviceMemory<T> From(CudaStream stream, ReadOnlySpan<T> values)
+    /// <summary>Memory that holds these values.</summary>
+    public static DeviceMemory<T> From(CudaStream stream, ReadOnlySpan<T> values)
     {
         DeviceMemory<T> memory = Allocate(stream.Device, values.Length);
         try
@@ -84,9 +84,8 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
     /// <summary>The first values, once the stream has come to this point.</summary>
     public T[] ToArray(CudaStream stream, int length)
     {
-        T[] values = GC.AllocateUninitializedArray<T>(length, pinned: true);
-        stream.Download(values.AsSpan(), this);
-        stream.Synchronize();
+        T[] values = GC.AllocateUninitializedArray<T>(length);
+        stream.Read<T>(values, this);
         return values;
     }
 

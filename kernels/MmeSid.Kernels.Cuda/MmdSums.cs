@@ -32,7 +32,7 @@ internal struct MmdSumsArguments
 public sealed partial class CudaBackend
 {
     // Sums per tile of rows that the host adds: enough blocks for any device, and memory that grows with the rows alone.
-    private const int kMmdParts = 64;
+    private const int kMmdParts = 16;
     // Beside the tiles: a float64 and a float32 per warp.
     private const int kMmdSharedBytes = ProductTiles.kBytes + ProductTiles.kThreads / 32 * (sizeof(double) + sizeof(float));
 

@@ -56,7 +56,7 @@ internal sealed class CudaTransport : IDisposable
     // Distances must spread over this many times their error.
     private const double kLeastSpread = 64;
     // Units whose masses are kept apart: enough blocks for any device, and memory that grows with K alone.
-    private const int kMostUnits = 512;
+    private const int kMostUnits = 256;
     // References and logarithms of a tile's rows.
     private const int kRowBytes = ProductTiles.kRows * 2 * sizeof(float);
     // References and sums of a tile's columns per warp, where products are kept; otherwise they lie in the memory of the operands.

@@ -51,13 +51,11 @@ public sealed partial class CudaBackend
         if (queries.Count == 0)
             OpArguments.CheckFinite(items, "item");
         int capacity = (int)Math.Min(items.Count, Math.Max(TopListEntries, 4L * count));
-        int perScan = (int)Math.Clamp(TopListBytes / (capacity * CudaTopScan.kEntryBytes + sizeof(float) * (long)RowStaging.Padded(queries.Dimension)), 1, int.MaxValue);
+        int perScan = (int)Math.Clamp(TopListBytes / (capacity * CudaTopScan.kEntryBytes + sizeof(float) * (long)RowStaging.Padded(queries.Dimension)), 1, Math.Max(1, queries.Count));
         for (int first = 0; first < queries.Count; first += perScan)
         {
             int held = Math.Min(perScan, queries.Count - first);
             CudaTopScan.Run(this, queries.Slice(first, held), items, count, capacity, indices.Slice(first * count, held * count), scores.Slice(first * count, held * count));
-            if (queries.Count - first == held)
-                return;
         }
     }
 }
@@ -189,9 +187,9 @@ internal sealed unsafe class CudaTopScan : IDisposable
         _stream.Fill(_kept, 0, _kept.Length);
         _stream.Fill(_counts, 0, _counts.Length);
         _stream.Fill(_flags, 0xff, kFlags);
-        double[] none = GC.AllocateUninitializedArray<double>(_queryCount, pinned: true);
+        double[] none = new double[_queryCount];
         Array.Fill(none, double.NegativeInfinity);
-        _stream.Upload<double>(_thresholds, none);
+        _thresholds.Write(_stream, none);
         // The first chunk fills the lists; from then on as many items as were seen before bring about k to each.
         int next = _capacity;
         CopyIn(0);
@@ -265,13 +263,12 @@ internal sealed unsafe class CudaTopScan : IDisposable
             lists.Kept[q] = _count;
             thresholds[q] = Math.Max(thresholds[q], best[_count - 1].Score - best[_count - 1].Error);
         });
-        _stream.Upload<int>(_kept, lists.Kept);
-        _stream.Upload<int>(_counts, lists.Kept);
-        _stream.Upload<int>(_indices, lists.Indices);
-        _stream.Upload<double>(_scores, lists.Scores);
-        _stream.Upload<double>(_errors, lists.Errors);
-        _stream.Upload<double>(_thresholds, thresholds);
-        _stream.Synchronize();
+        _kept.Write(_stream, lists.Kept);
+        _counts.Write(_stream, lists.Kept);
+        _indices.Write(_stream, lists.Indices);
+        _scores.Write(_stream, lists.Scores);
+        _errors.Write(_stream, lists.Errors);
+        _thresholds.Write(_stream, thresholds);
     }
 
     private void Finish(int* indices, float* scores)

@@ -213,12 +213,13 @@ DEVICE Key kth(const TopArguments& a, KeepShared& shared, s64 list, int count)
             int sum = 0, first = lane_index() * kBinsPerLane;
             for (int bin = 0; bin < kBinsPerLane; bin++)
                 sum += shared.bins[first + bin];
-            int above = 0;
-            for (int lane = kWarp - 1; lane > 0; lane--)
+            int above = sum;
+            for (int step = 1; step < kWarp; step *= 2)
             {
-                int of_lane = (int)shuffle((u32)sum, lane);
-                above += lane > lane_index() ? of_lane : 0;
+                int beyond = (int)shuffle((u32)above, (lane_index() + step) % kWarp);
+                above += lane_index() + step < kWarp ? beyond : 0;
             }
+            above -= sum;
             if (above < rank && above + sum >= rank)
             {
                 int bin = first + kBinsPerLane - 1;
