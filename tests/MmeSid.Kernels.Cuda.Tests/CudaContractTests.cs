@@ -18,12 +18,17 @@ public sealed class CudaSinkhornAssignTests() : SinkhornAssignContract(Backends.
 
 public sealed class CudaTopInnerProductsTests() : TopInnerProductsContract(Backends.Cuda());
 
+/// <summary>Lists so short that thresholds decide in every case.</summary>
+public sealed class CudaShortListTopInnerProductsTests() : TopInnerProductsContract(Backends.Cuda(topListEntries: 1));
+
+public sealed class CudaRecomputedSinkhornAssignTests() : SinkhornAssignContract(Backends.Cuda(sinkhornKeptBytes: 0));
+
 internal static class Backends
 {
     /// <summary>A backend on the first device, or the reason to skip.</summary>
-    public static CudaBackend Cuda(ScreenKind? screen = null)
+    public static CudaBackend Cuda(ScreenKind? screen = null, int topListEntries = 1024, long topBatchBytes = 256L << 20, long topListBytes = 128L << 20, long sinkhornKeptBytes = long.MaxValue)
     {
         SoftCuda.Require();
-        return new CudaBackend(0, 2, screen);
+        return new CudaBackend(0, 2, screen) { TopListEntries = topListEntries, TopBatchBytes = topBatchBytes, TopListBytes = topListBytes, SinkhornKeptBytes = sinkhornKeptBytes };
     }
 }

@@ -31,7 +31,7 @@ public sealed class CudaOpsTests
     public void Products_that_are_kept_and_that_are_not_give_the_same_bytes(int n, int d, int codeCount)
     {
         (ushort[] codes, double[] potentials) = Assign(Backends.Cuda(), n, d, codeCount, 6);
-        (ushort[] again, double[] potentialsAgain) = Assign(new CudaBackend(0, 2) { SinkhornKeptBytes = 0 }, n, d, codeCount, 6);
+        (ushort[] again, double[] potentialsAgain) = Assign(Backends.Cuda(sinkhornKeptBytes: 0), n, d, codeCount, 6);
         Assert.Equal(codes, again);
         Assert.Equal(potentials, potentialsAgain);
         (ushort[] expected, double[] oracle) = Assign(new ScalarBackend(), n, d, codeCount, 6);
@@ -82,8 +82,8 @@ public sealed class CudaOpsTests
         foreach (CudaBackend backend in new[]
         {
             Backends.Cuda(),
-            new CudaBackend(0, 2) { TopListEntries = 1, TopBatchBytes = 500 * 16 * sizeof(float), TopListBytes = 3 * (24 * 20 + 64) },
-            new CudaBackend(0, 2) { TopListEntries = 64, TopBatchBytes = 137 * 16 * sizeof(float) },
+            Backends.Cuda(topListEntries: 1, topBatchBytes: 500 * 16 * sizeof(float), topListBytes: 3 * (24 * 20 + 64)),
+            Backends.Cuda(topListEntries: 64, topBatchBytes: 137 * 16 * sizeof(float)),
         })
         {
             backend.TopInnerProducts(new RowView(queries, d), new RowView(items, d), k, indices, scores);
@@ -95,7 +95,7 @@ public sealed class CudaOpsTests
     [Fact]
     public void The_first_broken_item_of_a_later_batch_is_named()
     {
-        CudaBackend backend = new(0, 2) { TopBatchBytes = 100 * 16 * sizeof(float) };
+        CudaBackend backend = Backends.Cuda(topBatchBytes: 100 * 16 * sizeof(float));
         float[] items = Cases.Bell(7, 1000 * 3);
         items[777 * 3 + 2] = float.NegativeInfinity;
         items[778 * 3] = float.NaN;
@@ -125,7 +125,7 @@ public sealed class CudaOpsTests
     [Theory, MemberData(nameof(Failures))]
     public void An_error_of_the_driver_is_reported_with_its_text_and_nothing_leaks(string op, string function, int call, int status)
     {
-        CudaBackend backend = new(0, 2) { TopBatchBytes = 64 * 16 * sizeof(float) };
+        CudaBackend backend = Backends.Cuda(topBatchBytes: 64 * 16 * sizeof(float));
         Assert.SkipUnless(SoftCuda.IsLoaded, "only softcuda fails on demand");
         Run(backend, op);
         long[] before = SoftCuda.Live();
