@@ -31,21 +31,18 @@ internal sealed class CentredRows : IDisposable
 
     private readonly CudaStream _stream;
 
-    /// <summary>Copies rows to the device.</summary>
-    /// <param name="stream">Does all of the work.</param>
+    /// <summary>Queues the copy of rows to the device.</summary>
+    /// <param name="staging">Copies; its stream does all of the work.</param>
     /// <param name="rows">[n, d], n ≥ 1.</param>
-    /// <param name="threads">Of the host, that copy.</param>
     /// <exception cref="InsufficientMemoryException">The device has not enough for them.</exception>
-    public CentredRows(CudaStream stream, RowView rows, int threads)
+    public CentredRows(RowStaging staging, RowView rows)
     {
-        (_stream, Count, Dimension, Depth) = (stream, rows.Count, rows.Dimension, RowStaging.Padded(rows.Dimension));
+        (_stream, Count, Dimension, Depth) = (staging.Stream, rows.Count, rows.Dimension, staging.Depth);
         try
         {
-            Values = DeviceMemory<float>.Allocate(stream.Device, (long)Count * Depth);
-            Norms = DeviceMemory<double>.Allocate(stream.Device, Count);
-            using var staging = new RowStaging(stream, Dimension, Count, threads);
+            Values = DeviceMemory<float>.Allocate(_stream.Device, (long)Count * Depth);
+            Norms = DeviceMemory<double>.Allocate(_stream.Device, Count);
             staging.Upload(rows, Values);
-            stream.Synchronize();
         }
         catch
         {

@@ -42,8 +42,9 @@ public sealed partial class CudaBackend
     {
         OpArguments.CheckMmdSums(source, target, kernel);
         using var stream = CudaStream.Create(Gpu);
-        using var left = new CentredRows(stream, source, Threads);
-        using var right = new CentredRows(stream, target, Threads);
+        using var staging = new RowStaging(stream, source.Dimension, Math.Max(source.Count, target.Count), Threads);
+        using var left = new CentredRows(staging, source);
+        using var right = new CentredRows(staging, target);
         double points = (double)source.Count + target.Count;
         double[] centre = JointMean(stream, left, right, source[0], points);
         (double[] sourceNorms, float sourceLargest) = left.Measure(centre);

@@ -8,7 +8,7 @@ internal sealed class RowStaging : IDisposable
 {
     // kTileDepth of kernels/cuda/products.h.
     private const int kTileDepth = 16;
-    private const long kBufferBytes = 16L << 20;
+    private const long kBufferBytes = 8L << 20;
 
     private readonly CudaStream _stream;
     private readonly int _threads;
@@ -40,6 +40,9 @@ internal sealed class RowStaging : IDisposable
             throw;
         }
     }
+
+    /// <summary>Copies.</summary>
+    public CudaStream Stream => _stream;
 
     /// <summary>Values per row on the device.</summary>
     public int Depth { get; }

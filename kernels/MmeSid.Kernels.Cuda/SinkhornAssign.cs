@@ -108,8 +108,9 @@ internal sealed class CudaTransport : IDisposable
         // The centre of the codewords serves as well as any: distances do not depend on it.
         double[] mean = Centring.Mean(codewords, rows.Slice(0, 0), backend.Threads);
         using var stream = CudaStream.Create(backend.Gpu);
-        using var left = new CentredRows(stream, rows, backend.Threads);
-        using var right = new CentredRows(stream, codewords, backend.Threads);
+        using var staging = new RowStaging(stream, rows.Dimension, Math.Max(rows.Count, codewords.Count), backend.Threads);
+        using var left = new CentredRows(staging, rows);
+        using var right = new CentredRows(staging, codewords);
         (double[] rowNorms, float largestRow) = left.Measure(mean);
         (double[] codeNorms, float largestCode) = right.Measure(mean);
         if (Math.Max(largestRow, largestCode) > Centring.kLargestValue)

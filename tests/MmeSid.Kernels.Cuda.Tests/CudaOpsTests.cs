@@ -22,6 +22,7 @@ public sealed class CudaOpsTests
         Assert.InRange(bound, 0, 0.02);
         foreach ((double exact, double sum) in new[] { (expected.Source, actual.Source), (expected.Target, actual.Target), (expected.Cross, actual.Cross) })
             Assert.InRange(sum, exact * (1 - bound), exact * (1 + bound));
+        Assert.InRange(actual.MeanSquaredDistance / expected.MeanSquaredDistance, 1 - 1e-12, 1 + 1e-12);
         Assert.Equal(actual, backend.MmdSums(new RowView(source, d), new RowView(target, d), kernel));
     }
 
@@ -37,6 +38,20 @@ public sealed class CudaOpsTests
         (ushort[] expected, double[] oracle) = Assign(new ScalarBackend(), n, d, codeCount, 6);
         Assert.True(codes.Zip(expected).Count(pair => pair.First != pair.Second) <= n / 100);
         Assert.All(potentials.Zip(oracle), pair => Assert.InRange(pair.First - pair.Second, -1e-4, 1e-4));
+    }
+
+    [Fact]
+    public void Equal_codewords_of_a_thread_of_a_tile_and_of_two_tiles_tie()
+    {
+        const int d = 3, codeCount = 140;
+        float[] codewords = Cases.Bell(10, codeCount * d);
+        int[] copies = [1, 64, 65, 17, 128, 139];
+        foreach (int copy in copies)
+            codewords.AsSpan(0, d).CopyTo(codewords.AsSpan(copy * d));
+        // Rows at the codewords themselves: with no iteration each is its own nearest.
+        ushort[] codes = new ushort[codeCount];
+        Backends.Cuda().SinkhornAssign(new RowView(codewords, d), new RowView(codewords, d), new() { Iterations = 0 }, codes, default);
+        Assert.Equal([.. Enumerable.Range(0, codeCount).Select(k => (ushort)(copies.Contains(k) ? 0 : k))], codes);
     }
 
     [Fact]

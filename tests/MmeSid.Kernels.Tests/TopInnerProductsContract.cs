@@ -61,6 +61,7 @@ public abstract class TopInnerProductsContract(IBackend backend)
     [InlineData(3e38f, 1f)]
     [InlineData(3e38f, 3e38f)]
     [InlineData(1e-25f, 1e-22f)]
+    [InlineData(1e-22f, 2e-22f)]
     [InlineData(1e-40f, 3e38f)]
     [InlineData(1e-38f, 1e-38f)]
     public void Magnitudes_at_the_ends_of_float32_are_right(float itemScale, float queryScale)
