@@ -189,7 +189,7 @@ internal sealed unsafe class CudaTopScan : IDisposable
         _stream.Fill(_flags, 0xff, kFlags);
         double[] none = new double[_queryCount];
         Array.Fill(none, double.NegativeInfinity);
-        _thresholds.Write(_stream, none);
+        _stream.Write(_thresholds, none);
         // The first chunk fills the lists; from then on as many items as were seen before bring about k to each.
         int next = _capacity;
         CopyIn(0);
@@ -263,12 +263,12 @@ internal sealed unsafe class CudaTopScan : IDisposable
             lists.Kept[q] = _count;
             thresholds[q] = Math.Max(thresholds[q], best[_count - 1].Score - best[_count - 1].Error);
         });
-        _kept.Write(_stream, lists.Kept);
-        _counts.Write(_stream, lists.Kept);
-        _indices.Write(_stream, lists.Indices);
-        _scores.Write(_stream, lists.Scores);
-        _errors.Write(_stream, lists.Errors);
-        _thresholds.Write(_stream, thresholds);
+        _stream.Write(_kept, lists.Kept);
+        _stream.Write(_counts, lists.Kept);
+        _stream.Write(_indices, lists.Indices);
+        _stream.Write(_scores, lists.Scores);
+        _stream.Write(_errors, lists.Errors);
+        _stream.Write(_thresholds, thresholds);
     }
 
     private void Finish(int* indices, float* scores)
