@@ -8,7 +8,8 @@ using System.Xml.Linq;
 const string Solution = "MmeSid.Engine.sln";
 const string Configuration = "Release";
 /// Oldest GPUs that the kernels run on; the driver compiles them for newer ones.
-const string CudaArchitecture = "sm_80";
+// Everything since Ampere, and Hopper's own instructions, which no later GPU has.
+const string CudaArchitecture = "80", HopperArchitecture = "90a";
 
 /// Tests of code that picks an instruction set at run time; they run once per set.
 string[] testsPerInstructionSet = ["MmeSid.Kernels.Tests", "MmeSid.Engine.Tests"];
@@ -271,15 +272,21 @@ void BuildPtx()
     FilePath Ptx(FilePath source) => folder.CombineWithFilePath(source.GetFilenameWithoutExtension() + ".ptx");
     if (sources.All(source => FileExists(Ptx(source))) && !AnyNewer(GetFiles("kernels/cuda/*"), sources.Select(Ptx)))
         return;
-    if (DebianTool("clang++-19", "clang-19") is not { } clang)
+    var clang = DebianTool("clang++-19", "clang-19");
+    var nvcc = clang is null ? Context.Tools.Resolve("nvcc") : null;
+    if ((clang ?? nvcc) is not { } compiler)
     {
-        Information("CUDA kernels: no clang-19 (it compiles them to PTX); the build goes on without the backend cuda");
+        Information("CUDA kernels: neither clang-19 nor nvcc is here to compile them to PTX; the build goes on without the backend cuda");
         return;
     }
     EnsureDirectoryExists(folder);
-    Parallel.ForEach(sources, source => Run(clang,
-        $"-x cuda --cuda-device-only --cuda-gpu-arch={CudaArchitecture} -nocudainc -nocudalib -std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-cuda-version -S \"{source}\" -o \"{Ptx(source)}\""));
-    Information("CUDA kernels: {0} sources compiled to PTX for {1}", sources.Length, CudaArchitecture);
+    Parallel.ForEach(sources, source => Run(compiler, (clang is null ? ForNvcc(Architecture(source)) : ForClang(Architecture(source))) + $" \"{source}\" -o \"{Ptx(source)}\""));
+    Information("CUDA kernels: {0} sources compiled to PTX by {1}", sources.Length, compiler.GetFilename());
+
+    string Architecture(FilePath source) => source.GetFilenameWithoutExtension().FullPath.EndsWith("_hopper", StringComparison.Ordinal) ? HopperArchitecture : CudaArchitecture;
+    // Neither may fuse a product and a sum by itself: kernels say where they want that.
+    string ForClang(string architecture) => $"-x cuda --cuda-device-only --cuda-gpu-arch=sm_{architecture} -nocudainc -nocudalib -std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-cuda-version -S";
+    string ForNvcc(string architecture) => $"--ptx --gpu-architecture=compute_{architecture} -std=c++17 -O3 --fmad=false";
 }
 
 /// The driver library that tests load where there is no GPU: the same kernels, compiled for the host.

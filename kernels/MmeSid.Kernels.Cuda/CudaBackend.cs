@@ -9,23 +9,23 @@ namespace MmeSid.Kernels.Cuda;
 public sealed partial class CudaBackend : IBackend
 {
     private readonly SimdBackend _host;
-    private readonly ScreenKind? _screen;
+    private readonly Screening? _screening;
 
     /// <summary>Opens a GPU.</summary>
     /// <param name="ordinal">0 the first.</param>
     /// <param name="threads">Host threads that prepare plans and copy rows; 0 takes every core.</param>
     /// <exception cref="BackendUnavailableException">There is no driver, no such GPU, or this build has no kernels.</exception>
     public CudaBackend(int ordinal = 0, int threads = 0)
-        : this(ordinal, threads, screen: null)
+        : this(ordinal, threads, screening: null)
     {
     }
 
-    internal CudaBackend(int ordinal, int threads, ScreenKind? screen)
+    internal CudaBackend(int ordinal, int threads, Screening? screening)
     {
         if (UnavailableReason is { } reason)
             throw new BackendUnavailableException($"cuda: {reason}");
         _host = new SimdBackend(threads);
-        _screen = screen;
+        _screening = screening;
         Gpu = CudaDevice.Open(ordinal);
         // Refuses here what would otherwise fail in the middle of the work.
         Gpu.Kernel("prepare", "prepare_float32", 256);
@@ -59,7 +59,7 @@ public sealed partial class CudaBackend : IBackend
         ArgumentNullException.ThrowIfNull(plan);
         options ??= new EncodeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
-        return options.Beam == 1 ? new CudaEncoder(Gpu, plan, options, _host.Threads, _screen) : _host.CreateEncoder(plan, options);
+        return options.Beam == 1 ? new CudaEncoder(Gpu, plan, options, _host.Threads, _screening) : _host.CreateEncoder(plan, options);
     }
 
     /// <inheritdoc/>
@@ -68,6 +68,6 @@ public sealed partial class CudaBackend : IBackend
         // A quarter of what is free stays for the sort of Accumulate and the batches of Encode.
         if (count > Array.MaxLength || count * dimension * sizeof(float) > Gpu.FreeBytes / 4 * 3)
             return null;
-        return new CudaHeldRows(this, (int)count, dimension, _screen);
+        return new CudaHeldRows(this, (int)count, dimension, _screening);
     }
 }

@@ -10,11 +10,11 @@ internal sealed class CudaHeldRows : IHeldRows
     private readonly int _dimension;
     private readonly int _capacity;
     private int _count;
-    private ScreenKind? _screen;
+    private Screening? _screening;
 
-    public CudaHeldRows(CudaBackend backend, int capacity, int dimension, ScreenKind? screen)
+    public CudaHeldRows(CudaBackend backend, int capacity, int dimension, Screening? screening)
     {
-        (_backend, _capacity, _dimension, _screen) = (backend, capacity, dimension, screen);
+        (_backend, _capacity, _dimension, _screening) = (backend, capacity, dimension, screening);
         _stream = CudaStream.Create(backend.Gpu);
         try
         {
@@ -48,11 +48,11 @@ internal sealed class CudaHeldRows : IHeldRows
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(codes.Length, _count, nameof(codes));
         EncodePlan plan = new(PlanKind.Residual, _dimension, [codewords.ToArray()]);
-        using var encoder = new CudaEncoder(_backend.Gpu, plan, new EncodeOptions(), _backend.Threads, _screen);
+        using var encoder = new CudaEncoder(_backend.Gpu, plan, new EncodeOptions(), _backend.Threads, _screening);
         EncodeReport report = encoder.Encode(_rows, _count, _codes);
         // What was measured on these rows once serves every iteration.
         if (encoder.IsCalibrated)
-            _screen = encoder.Choice[0];
+            _screening = new Screening(encoder.Choice[0], ShareOperand: false);
         using var deviceSums = DeviceMemory<double>.From(_stream, sums);
         using var deviceCounts = DeviceMemory<long>.From(_stream, counts);
         _backend.Accumulate(_stream, _rows, _codes, _count, _dimension, plan.CodeCount(0), deviceSums, deviceCounts);

@@ -10,13 +10,13 @@ internal sealed class CudaLevel : IDisposable
 
     private readonly ScreenLevel _screen;
     private readonly CudaStream _stream;
-    private readonly Operands?[] _operands = new Operands?[Screens.All.Length];
+    private readonly Operands?[] _operands = new Operands?[Screens.Kinds.Length];
     private readonly List<IDisposable> _owned = [];
 
     public CudaLevel(CudaStream stream, EncodePlan plan, int level, float[] centre, EncodeForm form, int threads)
     {
         _stream = stream;
-        _screen = new ScreenLevel(plan, level, centre, form, threads, Screens.kCodesPerTile);
+        _screen = new ScreenLevel(plan, level, centre, form, threads, Screens.CodesMultiple(plan.CodeCount(level)));
         int d = plan.Dimension;
         try
         {
@@ -112,7 +112,7 @@ internal sealed class CudaLevel : IDisposable
             if (kind == ScreenKind.Float32)
             {
                 Scale = 1;
-                Values = Convert<float>(level, (from, to) => from.CopyTo(to), null, ref loss);
+                Values = Convert<float>(level, kind, (from, to) => from.CopyTo(to), null, ref loss);
             }
             else if (kind == ScreenKind.Float16)
             {
@@ -122,6 +122,7 @@ internal sealed class CudaLevel : IDisposable
                 Scale = down;
                 Values = Convert<Half>(
                     level,
+                    kind,
                     (from, to) =>
                     {
                         for (int i = 0; i < from.Length; i++)
@@ -136,6 +137,7 @@ internal sealed class CudaLevel : IDisposable
                 Scale = quantum;
                 Values = Convert<sbyte>(
                     level,
+                    kind,
                     (from, to) =>
                     {
                         for (int i = 0; i < from.Length; i++)
@@ -147,7 +149,7 @@ internal sealed class CudaLevel : IDisposable
             SetBound(screen, kind, loss);
         }
 
-        /// <summary>[PaddedCodes, Depth].</summary>
+        /// <summary>PaddedCodes rows.</summary>
         public IDeviceMemory Values { get; }
 
         /// <summary>What a stored value is multiplied with.</summary>
@@ -156,14 +158,8 @@ internal sealed class CudaLevel : IDisposable
         /// <summary>Values of a row.</summary>
         public int Depth { get; }
 
-        /// <summary>E = Constant + PerNorm ‖x̂‖ + PerLoss ‖x̂ − r̂‖ + PerError ‖r̂ − r‖.</summary>
-        public double Constant { get; private set; }
-
-        public double PerNorm { get; private set; }
-
-        public double PerLoss { get; private set; }
-
-        public double PerError => PerLoss;
+        /// <summary>The error bound as a function of a row.</summary>
+        public ScreenBound Bound { get; private set; }
 
         /// <summary>Rows with a larger ‖r̂‖ are not trusted to the screen.</summary>
         public double LargestNorm { get; private set; }
@@ -180,27 +176,31 @@ internal sealed class CudaLevel : IDisposable
             double norm = screen.MaximumNorm, stored = norm + loss, sums = screen.MaximumBias + screen.TableMaximum;
             double slack = Bounds.NormSlack(Depth), roundings = (2 + screen.Tables) * u;
             double delta = loss + screen.OperandRounding * norm;
-            PerNorm = slack * (2 * delta + 2 * (Screens.Product(kind, Depth) + 2 * u) * stored + 2 * roundings * stored + (kind == ScreenKind.Float32 ? 0 : 4 * u * norm));
-            PerLoss = slack * 2 * norm;
+            double perNorm = slack * (2 * delta + 2 * (Screens.Product(kind, Depth) + 2 * u) * stored + 2 * roundings * stored + (kind == ScreenKind.Float32 ? 0 : 4 * u * norm));
+            double perLoss = slack * 2 * norm;
             // Squares below 2^-149 vanish from a norm.
             double vanished = Math.Sqrt(Depth) * Math.ScaleB(1, -74);
-            Constant = slack * (u * sums + roundings * sums + screen.TableEvaluationError) + Bounds.Underflow(Depth) + (PerNorm + 2 * PerLoss) * vanished;
+            double constant = slack * (u * sums + roundings * sums + screen.TableEvaluationError) + Bounds.Underflow(Depth) + (perNorm + 2 * perLoss) * vanished;
+            Bound = new ScreenBound { Constant = constant, PerNorm = perNorm, PerLoss = perLoss, PerError = perLoss };
             LargestNorm = sums < kOverflow ? Math.Min(kLargestNorm, (kOverflow - sums) / Math.Max(4 * stored, 1e-30)) : -1;
             LeastNorm = kind == ScreenKind.Float32 ? 0 : kLeastNorm;
         }
 
         private delegate void Conversion<T>(ReadOnlySpan<float> from, Span<T> to);
 
-        private DeviceMemory<T> Convert<T>(CudaLevel level, Conversion<T> convert, Func<T, double>? back, ref double loss)
+        private unsafe DeviceMemory<T> Convert<T>(CudaLevel level, ScreenKind kind, Conversion<T> convert, Func<T, double>? back, ref double loss)
             where T : unmanaged
         {
             ScreenLevel screen = level._screen;
-            var values = new T[checked(screen.PaddedCodes * Depth)];
+            int rowBytes = Screens.RowBytes(kind, screen.Depth), perChunk = Screens.kChunk / sizeof(T);
+            var values = new T[checked((int)((long)screen.PaddedCodes * rowBytes / sizeof(T)))];
+            var to = new T[Depth];
             for (int k = 0; k < screen.CodeCount; k++)
             {
                 ReadOnlySpan<float> operand = screen.Operand(k);
-                Span<T> to = values.AsSpan(k * Depth, operand.Length);
                 convert(operand, to);
+                for (int i = 0; i < to.Length; i += perChunk)
+                    to.AsSpan(i, perChunk).CopyTo(values.AsSpan((int)(Screens.Chunk(kind, k, i * sizeof(T), rowBytes) / sizeof(T))));
                 double squares = 0;
                 for (int i = 0; i < operand.Length && back is not null; i++)
                 {

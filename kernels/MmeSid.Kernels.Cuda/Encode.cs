@@ -1,8 +1,14 @@
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Kernels.Cuda;
+
+/// <summary>How an encoder screens.</summary>
+/// <param name="Screen">For all levels.</param>
+/// <param name="ShareOperand">Whether one operand serves all levels where the tables between them are small.</param>
+internal sealed record Screening(Screen Screen, bool ShareOperand);
 
 /// <summary>
 /// encode: codes[i, l] = argmin_k of the real-number distances of EncodePlan          oracle: Scalar/Encode.cs
@@ -11,73 +17,83 @@ namespace MmeSid.Kernels.Cuda;
 ///   out   codes (n, L) u16 · errors (n) f32 = ‖r_{L+1}‖²
 ///   does  per batch and level three kernels: prepare (residuals in the screen's format, and each row's margin 2E), screen (products, scores,
 ///         the codes within the margin), recheck (float64 distances of the rows that stay open); what float64 leaves open, and only that,
-///         is encoded again by the oracle
+///         is encoded again by the oracle. Where K·L is small, prepare and screen run once for all levels: the operand is the row, tables
+///         hold what earlier codes add, and recheck opens again what stood on a code that was not the row's
 ///   why   |ŝ − s| ≤ E for every k (CudaLevel.Operands), so the argmin of s is among the codes within 2E of the smallest ŝ
 ///   ties  decided by the oracle, the smallest k
 ///   work  kSlots batches on streams of their own: one is copied in while another computes; a batch's operands stay in the second-level cache
 /// </code>
-/// Which screen a level takes is measured on the first whole batch; codes do not depend on it.
+/// Which screens do the work is measured on the first whole batch; codes do not depend on it.
 /// </summary>
 internal sealed class CudaEncoder : IEncoder
 {
     private const int kPrepareThreads = 256, kPrepareRows = kPrepareThreads / 32;
-    private const int kScreenThreads = 256, kRecheckThreads = 256, kErrorThreads = 128, kErrorRows = kErrorThreads / 8;
-    // A screen's blocks that a multiprocessor runs at a time.
-    private const int kBlocksPerMultiprocessor = 2;
+    private const int kRecheckThreads = 256, kErrorThreads = 128, kErrorRows = kErrorThreads / 8;
+    // Rows that keep a multiprocessor busy.
+    private const int kRowsPerMultiprocessor = 256;
     private const int kRecheckBlocksPerMultiprocessor = 4;
     private const int kSlots = 3;
     private const long kMostBatchBytes = 256L << 20;
 
     private readonly CudaDevice _device;
     private readonly CudaStream _stream;
-    private readonly CudaLevel[] _levels;
+    private readonly CudaPlan _plan;
+    // The same with tables between all levels; null where they would be too large.
+    private readonly CudaPlan? _shared;
     private readonly DeviceMemory<float> _centre;
     private readonly DeviceMemory<nint> _subtrahends, _norms, _codebooks;
     private readonly double[] _largestNorms;
     private readonly bool _wide;
     private readonly int _threads;
     private readonly int _batchRows;
-    private readonly ScreenKind[] _choice;
-    private readonly CudaKernel[] _prepare, _screen;
+    private readonly TileCache _tiles;
+    private Pass[] _passes;
+    private readonly CudaKernel[] _prepare;
     private readonly CudaKernel _recheck, _errors;
     private readonly Lock _calibration = new();
     private volatile bool _calibrated;
     private readonly ConcurrentBag<Slot> _idle = [];
     private bool _disposed;
 
-    public CudaEncoder(CudaDevice device, EncodePlan plan, EncodeOptions options, int threads, ScreenKind? screen)
+    /// <summary>Uploads a plan.</summary>
+    /// <param name="device">Encodes.</param>
+    /// <param name="plan">The plan.</param>
+    /// <param name="options">Its tables, where PSRQ needs them, take at most what these allow.</param>
+    /// <param name="threads">Host threads.</param>
+    /// <param name="screening">Which screens do the work; null measures.</param>
+    public CudaEncoder(CudaDevice device, EncodePlan plan, EncodeOptions options, int threads, Screening? screening)
     {
         Plan = plan;
         _device = device;
         _threads = threads;
         _wide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
         _largestNorms = Recheck.LargestNorms(plan);
+        _tiles = TileCache.Of(device);
         float[] centre = SimdEncoder.Centre(plan);
-        _prepare = [.. Screens.All.Select(kind => device.Kernel("prepare", $"prepare_{Screens.Name(kind)}", kPrepareThreads))];
-        _screen = [.. Screens.All.Select(kind => device.Kernel($"screen_{Screens.Name(kind)}", $"screen_{Screens.Name(kind)}", kScreenThreads, Screens.SharedBytes(kind)))];
+        _prepare = [.. Screens.Kinds.Select(kind => device.Kernel("prepare", $"prepare_{kind.Lower()}", kPrepareThreads))];
         _recheck = device.Kernel("recheck", "recheck", kRecheckThreads, Screens.kRecheckSharedBytes);
         _errors = device.Kernel("recheck", "squared_errors", kErrorThreads);
         _stream = CudaStream.Create(device);
-        _levels = new CudaLevel[plan.Levels];
         try
         {
-            for (int level = 0; level < plan.Levels; level++)
-                _levels[level] = new CudaLevel(_stream, plan, level, centre, _wide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+            _plan = new CudaPlan(_stream, plan, centre, _wide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+            if (!_wide && CudaPlan.CanShareOperand(plan) && screening is not { ShareOperand: false })
+                _shared = new CudaPlan(_stream, plan, centre, EncodeForm.Tables, threads);
             _centre = DeviceMemory<float>.From(_stream, centre);
             _subtrahends = Pointers(level => level.Subtrahends.Value);
             _norms = Pointers(level => level.Norms.Value);
             _codebooks = Pointers(level => level.Codebook.Value);
+            _passes = Passes(screening ?? new Screening(Screen.Default(ScreenKind.Float16), ShareOperand: false));
         }
         catch
         {
             DisposePlan();
             throw;
         }
-        _choice = [.. _levels.Select(level => screen ?? ScreenKind.Float16).Select((kind, level) => _levels[level].Has(kind) ? kind : ScreenKind.Float32)];
-        _calibrated = screen is not null;
+        _calibrated = screening is not null;
         long rowBytes = 4L * plan.Dimension * (_wide ? 2 : 1) * 2 + 64;
-        long whole = (long)device.Multiprocessors * kBlocksPerMultiprocessor * Screens.kRowsPerBlock;
-        _batchRows = (int)Math.Max(Screens.kRowsPerBlock, Math.Min(whole, kMostBatchBytes / rowBytes / Screens.kRowsPerBlock * Screens.kRowsPerBlock));
+        long whole = (long)device.Multiprocessors * kRowsPerMultiprocessor;
+        _batchRows = (int)Math.Max(Screen.kMostRows, Math.Min(whole, kMostBatchBytes / rowBytes / Screen.kMostRows * Screen.kMostRows));
     }
 
     public EncodePlan Plan { get; }
@@ -90,8 +106,11 @@ internal sealed class CudaEncoder : IEncoder
     /// <summary>Whether <see cref="Choice"/> has been measured, or was given.</summary>
     internal bool IsCalibrated => _calibrated;
 
-    /// <summary>The screen of each level; measured once a whole batch has come.</summary>
-    internal IReadOnlyList<ScreenKind> Choice => _choice;
+    /// <summary>The screens that do the work: one for each level, or one for all. Measured once a whole batch has come.</summary>
+    internal IReadOnlyList<Screen> Choice => [.. _passes.Select(pass => pass.Screen)];
+
+    /// <summary>Rows of a whole batch.</summary>
+    internal int BatchRows => _batchRows;
 
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
@@ -162,13 +181,11 @@ internal sealed class CudaEncoder : IEncoder
 
     private void DisposePlan()
     {
-        foreach (CudaLevel? level in _levels)
-            level?.Dispose();
-        foreach (IDisposable? memory in (IDisposable?[])[_centre, _subtrahends, _norms, _codebooks, _stream])
+        foreach (IDisposable? memory in (IDisposable?[])[_plan, _shared, _centre, _subtrahends, _norms, _codebooks, _stream])
             memory?.Dispose();
     }
 
-    private DeviceMemory<nint> Pointers(Func<CudaLevel, nint> pointer) => DeviceMemory<nint>.From(_stream, [.. _levels.Select(pointer)]);
+    private DeviceMemory<nint> Pointers(Func<CudaLevel, nint> pointer) => DeviceMemory<nint>.From(_stream, [.. _plan.Levels.Select(pointer)]);
 
     private Slot Take() => _idle.TryTake(out Slot? slot) ? slot : new Slot(this);
 
@@ -185,8 +202,8 @@ internal sealed class CudaEncoder : IEncoder
             }
         }
         slot.Clear();
-        for (int level = 0; level < _levels.Length; level++)
-            Queue(slot, level, _choice[level]);
+        foreach (Pass pass in _passes)
+            Queue(slot, pass);
         if (slot.WantsErrors)
         {
             slot.Stream.Launch(_errors, (slot.Rows.Count + kErrorRows - 1) / kErrorRows, new ErrorArguments
@@ -197,64 +214,117 @@ internal sealed class CudaEncoder : IEncoder
         slot.End();
     }
 
-    // Times every screen of every level on the batch at hand and takes the fastest.
-    private void Calibrate(Slot slot)
+    /// <summary>Milliseconds that a batch takes, the device's re-check included; the median of some runs.</summary>
+    /// <param name="rows">[count, d].</param>
+    /// <param name="count">n, at most <see cref="BatchRows"/>.</param>
+    /// <param name="codes">[count, L]; rows that float64 leaves open get any.</param>
+    /// <param name="repeats">Runs.</param>
+    internal double Time(DeviceMemory<float> rows, int count, DeviceMemory<ushort> codes, int repeats)
     {
-        using var begin = CudaEvent.Create(_device);
-        using var end = CudaEvent.Create(_device);
-        for (int level = 0; level < _levels.Length; level++)
+        Slot slot = Take();
+        try
         {
-            double best = double.PositiveInfinity;
-            foreach (ScreenKind kind in Screens.All.Where(_levels[level].Has))
-            {
-                // Twice: the first run pays for what the driver does only once.
-                for (int run = 0; run < 2; run++)
-                {
-                    slot.Clear();
-                    slot.Stream.Record(begin);
-                    Queue(slot, level, kind);
-                    slot.Stream.Record(end);
-                    end.Synchronize();
-                }
-                double time = begin.MillisecondsTo(end);
-                if (time < best)
-                    (best, _choice[level]) = (time, kind);
-            }
+            slot.Point(rows, codes, 0, count);
+            double[] times = [.. Enumerable.Range(0, repeats).Select(_ => Time(slot, _passes))];
+            Array.Sort(times);
+            return times[repeats / 2];
+        }
+        finally
+        {
+            slot.Dispose();
         }
     }
 
-    private void Queue(Slot slot, int index, ScreenKind kind)
+    // A screen for every level, and one for all together where that is possible: of each arithmetic the shape that was tuned for this GPU.
+    // What is fastest on the batch at hand does the work from now on.
+    private void Calibrate(Slot slot)
     {
-        CudaLevel level = _levels[index];
-        CudaLevel.Operands operands = level[kind];
-        int count = slot.Rows.Count;
-        nint openCount = slot.OpenCounts.Value + index * sizeof(int), counts = slot.Counts.Value;
+        var each = new List<(Pass Pass, double Time)>();
+        for (int level = 0; level < Plan.Levels; level++)
+            each.Add(Fastest(slot, _plan, level, 1));
+        _passes = [.. each.Select(level => level.Pass)];
+        if (_shared is not null && Fastest(slot, _shared, 0, Plan.Levels) is var all && all.Time < each.Sum(level => level.Time))
+            _passes = [all.Pass];
+    }
+
+    private (Pass Pass, double Time) Fastest(Slot slot, CudaPlan plan, int first, int count)
+    {
+        // float32 fits everywhere.
+        var best = (Pass: new Pass(plan, first, count, Screen.Default(ScreenKind.Float32)), Time: double.PositiveInfinity);
+        foreach (ScreenKind kind in Screens.Kinds)
+        {
+            Pass pass = best.Pass with { Screen = _tiles.Screen(kind, plan.Levels[first].Depth, plan.Levels[first].PaddedCodes) };
+            if (!pass.Fits(_device))
+                continue;
+            // The first run pays for what the driver does only once.
+            Time(slot, [pass]);
+            double time = Time(slot, [pass]);
+            if (time < best.Time)
+                best = (pass, time);
+        }
+        return best;
+    }
+
+    private double Time(Slot slot, Pass[] passes)
+    {
+        using var begin = CudaEvent.Create(_device);
+        using var end = CudaEvent.Create(_device);
+        slot.Clear();
+        slot.Stream.Record(begin);
+        foreach (Pass pass in passes)
+            Queue(slot, pass);
+        slot.Stream.Record(end);
+        end.Synchronize();
+        return begin.MillisecondsTo(end);
+    }
+
+    // Where the screen does not fit, the one that always does.
+    private Pass[] Passes(Screening screening)
+    {
+        if (screening.ShareOperand && _shared is not null)
+            return [Fitting(new Pass(_shared, 0, Plan.Levels, screening.Screen))];
+        return [.. Enumerable.Range(0, Plan.Levels).Select(level => Fitting(new Pass(_plan, level, 1, screening.Screen)))];
+
+        Pass Fitting(Pass pass) => pass.Fits(_device) ? pass : pass with { Screen = Screen.Default(ScreenKind.Float32) };
+    }
+
+    private void Queue(Slot slot, Pass pass)
+    {
+        ScreenKind kind = pass.Screen.Kind;
+        CudaPlan.Operands operands = pass.Plan[kind];
+        CudaLevel.Operands[] levels = [.. pass.Levels.Select(level => level[kind])];
+        int count = slot.Rows.Count, depth = levels[0].Depth;
+        nint counts = slot.Counts.Value;
         slot.Stream.Launch(_prepare[(int)kind], (count + kPrepareRows - 1) / kPrepareRows, new PrepareArguments
         {
             Rows = slot.Rows,
             Centre = _centre.Value, Subtrahends = _subtrahends.Value, Norms = _norms.Value,
             Operands = slot.Operands.Value, Scales = slot.Scales.Value, Margins = slot.Margins.Value,
             BadRow = counts + BatchCounts.kBadRowOffset,
-            Constant = operands.Constant, PerNorm = operands.PerNorm, PerLoss = operands.PerLoss, PerError = operands.PerError,
-            LargestNorm = operands.LargestNorm, SmallestNorm = operands.LeastNorm, NormSlack = Bounds.NormSlack(operands.Depth),
-            Level = index, Depth = operands.Depth, Wide = _wide ? 1 : 0,
+            Bounds = operands.Bounds.Value + pass.First * Marshal.SizeOf<ScreenBound>(),
+            LargestNorm = levels.Min(level => level.LargestNorm), SmallestNorm = levels.Max(level => level.LeastNorm), NormSlack = Bounds.NormSlack(depth),
+            Level = pass.First, BoundCount = pass.Count, Depth = depth, Wide = _wide ? 1 : 0,
         });
-        slot.Stream.Launch(_screen[(int)kind], (count + Screens.kRowsPerBlock - 1) / Screens.kRowsPerBlock, new ScreenArguments
+        CudaKernel screen = _device.Kernel(pass.Screen.File, pass.Screen.Name, Screen.kThreads, pass.Screen.SharedBytes);
+        slot.Stream.Launch(screen, (count + pass.Screen.Rows - 1) / pass.Screen.Rows, new ScreenArguments
         {
-            Operands = slot.Operands.Value, Codewords = operands.Values.Address, Biases = level.Biases.Value,
-            Scales = slot.Scales.Value, Margins = slot.Margins.Value, Tables = level.Tables.Value,
-            Codes = slot.Rows.Codes, Open = slot.Open.Value, OpenCount = openCount,
-            CodewordScale = operands.Scale, Count = count, Depth = operands.Depth, PaddedCodes = level.PaddedCodes,
-            Level = index, Levels = Plan.Levels, TableCount = level.TableCount,
+            Operands = slot.Operands.Value, Levels = operands.Levels.Value, Scales = slot.Scales.Value, Margins = slot.Margins.Value,
+            Codes = slot.Rows.Codes, Open = slot.Open.Value, OpenCounts = slot.OpenCounts.Value, OpenCapacity = slot.OpenCapacity,
+            Count = count, Depth = depth, FirstLevel = pass.First, LevelCount = pass.Count, TotalLevels = Plan.Levels,
         });
-        slot.Stream.Launch(_recheck, Math.Min(count, slot.RecheckBlocks), new RecheckArguments
+        for (int index = pass.First; index < pass.First + pass.Count; index++)
         {
-            Rows = slot.Rows, Codebooks = _codebooks.Value, Biases = level.Biases.Value,
-            Open = slot.Open.Value, OpenCount = openCount,
-            Undecided = slot.Undecided.Value, UndecidedCount = counts + BatchCounts.kUndecidedOffset, Candidates = counts, Scratch = slot.Scratch.Value,
-            CodewordNorms = _largestNorms[index], Slack = Bounds.Slack,
-            Level = index, CodeCount = level.CodeCount, PrefixSemantic = index > 0 ? Prefix() : 0, PrefixLevels = Prefix(),
-        });
+            CudaLevel level = pass.Plan.Levels[index];
+            slot.Stream.Launch(_recheck, Math.Min(count, slot.RecheckBlocks), new RecheckArguments
+            {
+                Rows = slot.Rows, Codebooks = _codebooks.Value, Biases = level.Biases.Value,
+                Open = slot.Open.Value, OpenCounts = slot.OpenCounts.Value, Changed = slot.Changed.Value, OpenCapacity = slot.OpenCapacity,
+                Undecided = slot.Undecided.Value, UndecidedCount = counts + BatchCounts.kUndecidedOffset, Candidates = counts, Scratch = slot.Scratch.Value,
+                CodewordNorms = _largestNorms[index], Slack = Bounds.Slack,
+                Level = index, EndLevel = pass.First + pass.Count, CodeCount = level.CodeCount,
+                PrefixSemantic = index > 0 ? Prefix() : 0, PrefixLevels = Prefix(),
+            });
+        }
     }
 
     private int Prefix() => Plan.Kind == PlanKind.PrefixSemantic ? 1 : 0;
@@ -304,6 +374,14 @@ internal sealed class CudaEncoder : IEncoder
         void Fetch(int index) => slot.Stream.Read(row.AsSpan(), rows, (long)index * row.Length);
     }
 
+    /// <summary>Levels that one screen serves.</summary>
+    private sealed record Pass(CudaPlan Plan, int First, int Count, Screen Screen)
+    {
+        public IEnumerable<CudaLevel> Levels => Plan.Levels.Skip(First).Take(Count);
+
+        public bool Fits(CudaDevice device) => Levels.All(level => Screen.Fits(device, level));
+    }
+
     /// <summary>The buffers of a batch, and the stream on which it is copied in, encoded and copied back.</summary>
     private sealed class Slot : IDisposable
     {
@@ -321,18 +399,20 @@ internal sealed class CudaEncoder : IEncoder
             CudaDevice device = encoder._device;
             EncodePlan plan = encoder.Plan;
             int rows = encoder._batchRows, d = plan.Dimension;
-            long operandBytes = encoder._levels.Max(level => Screens.All.Max(kind => (long)Screens.PaddedDepth(kind, level.Depth) * Screens.ValueBytes(kind)));
+            long operandBytes = encoder._plan.Levels.Max(level => Screens.Kinds.Max(kind => (long)Screens.RowBytes(kind, level.Depth)));
             try
             {
                 Stream = Own(CudaStream.Create(device));
                 Operands = Own(DeviceMemory<byte>.Allocate(device, rows * operandBytes));
                 Scales = Own(DeviceMemory<float>.Allocate(device, rows));
-                Margins = Own(DeviceMemory<float>.Allocate(device, rows));
+                Margins = Own(DeviceMemory<float>.Allocate(device, (long)rows * plan.Levels));
                 Codes = Own(DeviceMemory<ushort>.Allocate(device, (long)rows * plan.Levels));
                 CodesOnHost = Own(PinnedMemory<ushort>.Allocate(device, checked(rows * plan.Levels)));
                 Errors = Own(DeviceMemory<float>.Allocate(device, rows));
                 ErrorsOnHost = Own(PinnedMemory<float>.Allocate(device, rows));
-                Open = Own(DeviceMemory<OpenRow>.Allocate(device, rows));
+                OpenCapacity = 2 * rows;
+                Open = Own(DeviceMemory<OpenRow>.Allocate(device, (long)OpenCapacity * plan.Levels));
+                Changed = Own(DeviceMemory<int>.Allocate(device, rows));
                 OpenCounts = Own(DeviceMemory<int>.Allocate(device, plan.Levels));
                 OpenCountsOnHost = Own(PinnedMemory<int>.Allocate(device, plan.Levels));
                 Undecided = Own(DeviceMemory<int>.Allocate(device, (long)rows * plan.Levels));
@@ -364,7 +444,14 @@ internal sealed class CudaEncoder : IEncoder
 
         public PinnedMemory<float> ErrorsOnHost { get; } = null!;
 
+        /// <summary>Of every level: each row once, and again where it stood on a code that was not the row's.</summary>
         public DeviceMemory<OpenRow> Open { get; } = null!;
+
+        /// <summary>Rows that a level's list has room for.</summary>
+        public int OpenCapacity { get; }
+
+        /// <summary>The first level of which the likeliest code was wrong, larger than any where none was.</summary>
+        public DeviceMemory<int> Changed { get; } = null!;
 
         public DeviceMemory<int> OpenCounts { get; } = null!;
 
@@ -426,6 +513,7 @@ internal sealed class CudaEncoder : IEncoder
         public void Clear()
         {
             Stream.Fill(OpenCounts, 0, OpenCounts.Length);
+            Stream.Fill(Changed, 0x7f, Rows.Count);
             CountsOnHost.Values[0] = new BatchCounts { BadRow = uint.MaxValue };
             Stream.Upload<BatchCounts>(Counts, CountsOnHost.Values);
         }

@@ -16,6 +16,13 @@ internal struct EncodeRows
     public int Levels;
 }
 
+/// <summary>E = Constant + PerNorm ‖x̂‖ + PerLoss ‖x̂ − r̂‖ + PerError ‖r̂ − r‖.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ScreenBound
+{
+    public double Constant, PerNorm, PerLoss, PerError;
+}
+
 [StructLayout(LayoutKind.Sequential)]
 internal struct PrepareArguments
 {
@@ -27,34 +34,43 @@ internal struct PrepareArguments
     public nint Scales;
     public nint Margins;
     public nint BadRow;
-    public double Constant, PerNorm, PerLoss, PerError;
+    public nint Bounds;
     public double LargestNorm;
     public double SmallestNorm;
     public double NormSlack;
     public int Level;
+    public int BoundCount;
     public int Depth;
     public int Wide;
+}
+
+[StructLayout(LayoutKind.Sequential)]
+internal struct ScreenLevelArguments
+{
+    public nint Codewords;
+    public nint Biases;
+    public nint Tables;
+    public float CodewordScale;
+    public int PaddedCodes;
+    public int TableCount;
 }
 
 [StructLayout(LayoutKind.Sequential)]
 internal struct ScreenArguments
 {
     public nint Operands;
-    public nint Codewords;
-    public nint Biases;
+    public nint Levels;
     public nint Scales;
     public nint Margins;
-    public nint Tables;
     public nint Codes;
     public nint Open;
-    public nint OpenCount;
-    public float CodewordScale;
+    public nint OpenCounts;
+    public int OpenCapacity;
     public int Count;
     public int Depth;
-    public int PaddedCodes;
-    public int Level;
-    public int Levels;
-    public int TableCount;
+    public int FirstLevel;
+    public int LevelCount;
+    public int TotalLevels;
 }
 
 [StructLayout(LayoutKind.Sequential)]
@@ -64,14 +80,17 @@ internal struct RecheckArguments
     public nint Codebooks;
     public nint Biases;
     public nint Open;
-    public nint OpenCount;
+    public nint OpenCounts;
+    public nint Changed;
     public nint Undecided;
     public nint UndecidedCount;
     public nint Candidates;
     public nint Scratch;
     public double CodewordNorms;
     public double Slack;
+    public int OpenCapacity;
     public int Level;
+    public int EndLevel;
     public int CodeCount;
     public int PrefixSemantic;
     public int PrefixLevels;

@@ -13,37 +13,50 @@ internal enum ScreenKind
     Int8,
 }
 
-/// <summary>What the host needs to know of each screen.</summary>
+/// <summary>Operands as the screens of an arithmetic read them.</summary>
 internal static class Screens
 {
-    /// <summary>Rows that a block of any screen owns.</summary>
-    public const int kRowsPerBlock = 128;
+    // kTileRows and kTileBytes of kernels/cuda/encode.h.
+    private const int kTileRows = 128, kTileBytes = 128;
 
-    /// <summary>Codes that a block of any screen multiplies at a time; K is padded to a multiple of it.</summary>
-    public const int kCodesPerTile = 128;
-
-    // Sizes of CandidateLists, Tiles and Shared in kernels/cuda, which softcuda guards: a block that reads beyond what it asked for fails.
-    private const int kListBytes = kRowsPerBlock * (4 * 4 + OpenRow.kCandidates * (4 + 2));
+    /// <summary>Bytes of a row that lie together wherever its others are.</summary>
+    public const int kChunk = 16;
 
     /// <summary>Dynamic shared memory of a re-check block.</summary>
     public const int kRecheckSharedBytes = 8 * 8 + 128 * (8 + 4 + 4) + 8;
 
-    /// <summary>Dynamic shared memory of a screen's block.</summary>
-    public static int SharedBytes(ScreenKind kind) => kListBytes + (kind == ScreenKind.Float32 ? 2 * 16 * 2 * (128 + 4) * 4 : 3 * 2 * 128 * 64);
+    public static ScreenKind[] Kinds { get; } = Enum.GetValues<ScreenKind>();
 
-    public static ScreenKind[] All { get; } = Enum.GetValues<ScreenKind>();
+    /// <summary>As kernels are named.</summary>
+    public static string Lower(this ScreenKind kind) => kind switch { ScreenKind.Float32 => "float32", ScreenKind.Float16 => "float16", _ => "int8" };
 
-    /// <summary>File and kernel name.</summary>
-    public static string Name(ScreenKind kind) => kind switch { ScreenKind.Float32 => "float32", ScreenKind.Float16 => "float16", _ => "int8" };
+    /// <summary>What K is padded to a multiple of, so that the screens which take codes by 256 serve all but the smallest levels.</summary>
+    public static int CodesMultiple(int codes) => codes <= 128 ? 128 : 256;
 
     /// <summary>Bytes of an operand's value.</summary>
     public static int ValueBytes(ScreenKind kind) => kind switch { ScreenKind.Float32 => 4, ScreenKind.Float16 => 2, _ => 1 };
 
-    /// <summary>Values of an operand row, zeros behind it included: 64 bytes, what a stage of the screens moves.</summary>
+    /// <summary>Values of an operand row that the screens multiply, zeros behind it included: 64 bytes, what a stage of theirs moves.</summary>
     public static int PaddedDepth(ScreenKind kind, int depth)
     {
         int multiple = 64 / ValueBytes(kind);
         return (depth + multiple - 1) / multiple * multiple;
+    }
+
+    /// <summary>Bytes that an operand row takes: whole tiles on tensor cores.</summary>
+    public static int RowBytes(ScreenKind kind, int depth)
+    {
+        int bytes = PaddedDepth(kind, depth) * ValueBytes(kind);
+        return kind == ScreenKind.Float32 ? bytes : (bytes + kTileBytes - 1) / kTileBytes * kTileBytes;
+    }
+
+    /// <summary>Where the 16 bytes of a row that begin at a multiple of 16 lie: `tiled` of kernels/cuda/encode.h.</summary>
+    public static long Chunk(ScreenKind kind, int row, int at, int rowBytes)
+    {
+        if (kind == ScreenKind.Float32)
+            return (long)row * rowBytes + at;
+        long tile = (long)(row / kTileRows) * (rowBytes / kTileBytes) + at / kTileBytes;
+        return (tile * kTileRows + row % kTileRows) * kTileBytes + (at / kChunk % 8 ^ row % 8) * kChunk;
     }
 
     /// <summary>

@@ -31,7 +31,7 @@ internal enum EncodeForm
 internal unsafe class ScreenLevel
 {
     // Of biases and table rows, on any machine.
-    private const int kMostPadding = 128;
+    private const int kMostPadding = 256;
 
     // Side of the square of table entries that are computed together, and rows whose operands stay in cache while the others pass by.
     private const int kTableTile = 4, kTableBlock = 96;

@@ -1,6 +1,6 @@
 // prepare: operand rows of one level's screen, in float32, fp16 or int8.
 //   in    rows, the codes chosen so far · m, earlier codewords
-//   out   operands (count, depth), scales (count), margins (count)
+//   out   operands (count, depth), float32 in rows, fp16 and int8 in tiles · scales (count) · margins (levels served, count)
 //   does  r̂ = x − m − Σ_j c_j in float32, one subtraction after the other; x̂ = r̂ in the screen's format;
 //         margin = 2E with E from ‖x̂‖, ‖x̂ − r̂‖ and the bound u Σ_j ‖r̂_j‖ of ‖r̂ − r‖, where ‖r̂_j‖ ≤ ‖r̂‖ + Σ_{i≥j} ‖c_i‖
 //   work  a warp per row; the row is read twice, the second time from the cache
@@ -55,9 +55,14 @@ DEVICE void finish(const PrepareArguments& a, int row, double norm, double opera
                 atomic_min((u32*)a.bad_row, (u32)row);
         }
     }
-    double error = a.constant + a.per_norm * operand_norm + a.per_loss * loss + a.per_error * operand_error(a, row, norm);
+    double operand_loss = operand_error(a, row, norm);
     bool trusted = finite && norm <= a.largest_norm && (norm == 0 || norm >= a.smallest_norm);
-    a.margins[row] = trusted ? (float)(2 * error * (1 + 1.0 / (1 << 20))) : bits_to_float(0x7f800000);
+    for (int i = 0; i < a.bound_count; i++)
+    {
+        const ScreenBound& bound = a.bounds[i];
+        double error = bound.constant + bound.per_norm * operand_norm + bound.per_loss * loss + bound.per_error * operand_loss;
+        a.margins[(s64)i * a.rows.count + row] = trusted ? (float)(2 * error * (1 + 1.0 / (1 << 20))) : bits_to_float(0x7f800000);
+    }
     a.scales[row] = trusted ? scale : 0;
 }
 } // namespace
@@ -86,7 +91,7 @@ KERNEL(kPrepareThreads) prepare_float16(PrepareArguments a)
     int row = block_index() * (kPrepareThreads / kWarp) + warp_index();
     if (row >= a.rows.count)
         return;
-    u16* out = (u16*)a.operands + (s64)row * a.depth;
+    int across = tiles_across(a.depth * 2), padded = across * (kTileBytes / 2);
     float squares = 0, largest = 0;
     for (int i = lane_index(); i < a.depth; i += kWarp)
     {
@@ -102,14 +107,14 @@ KERNEL(kPrepareThreads) prepare_float16(PrepareArguments a)
     if (norm == 0 || norm > a.largest_norm || norm < a.smallest_norm || !(norm <= 3.5e38))
         up = down = 1;
     float losses = 0, kept = 0;
-    for (int i = lane_index(); i < a.depth; i += kWarp)
+    for (int i = lane_index(); i < padded; i += kWarp)
     {
         float value = operand_value(a, row, i);
         u16 half = to_half(value * up);
         float rounded = from_half(half) * down, loss = value - rounded;
         losses = multiply_add(loss, loss, losses);
         kept = multiply_add(rounded, rounded, kept);
-        out[i] = half;
+        *(u16*)((u8*)a.operands + tiled(row, i * 2, across)) = half;
     }
     double loss = square_root((double)warp_sum(losses) * a.norm_slack), operand = square_root((double)warp_sum(kept) * a.norm_slack);
     if (lane_index() == 0)
@@ -122,7 +127,7 @@ KERNEL(kPrepareThreads) prepare_int8(PrepareArguments a)
     int row = block_index() * (kPrepareThreads / kWarp) + warp_index();
     if (row >= a.rows.count)
         return;
-    s8* out = (s8*)a.operands + (s64)row * a.depth;
+    int across = tiles_across(a.depth), padded = across * kTileBytes;
     float squares = 0, largest = 0;
     for (int i = lane_index(); i < a.depth; i += kWarp)
     {
@@ -135,7 +140,7 @@ KERNEL(kPrepareThreads) prepare_int8(PrepareArguments a)
     bool usable = norm != 0 && norm <= a.largest_norm && norm >= a.smallest_norm;
     float quantum = usable ? largest / 127 : 1, inverse = usable ? 127 / largest : 0;
     float losses = 0, kept = 0;
-    for (int i = lane_index(); i < a.depth; i += kWarp)
+    for (int i = lane_index(); i < padded; i += kWarp)
     {
         float value = operand_value(a, row, i);
         float scaled = value * inverse;
@@ -144,7 +149,7 @@ KERNEL(kPrepareThreads) prepare_int8(PrepareArguments a)
         float rounded = q * quantum, loss = value - rounded;
         losses = multiply_add(loss, loss, losses);
         kept = multiply_add(rounded, rounded, kept);
-        out[i] = (s8)q;
+        *((s8*)a.operands + tiled(row, i, across)) = (s8)q;
     }
     double loss = square_root((double)warp_sum(losses) * a.norm_slack), operand = square_root((double)warp_sum(kept) * a.norm_slack);
     if (lane_index() == 0)

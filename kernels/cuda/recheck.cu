@@ -1,6 +1,7 @@
 // recheck: the code of every open row, by float64 distances of its candidates from the residual itself.
 //   in    open rows with their candidates (or all codes) · codebooks as the plan has them
-//   out   codes of the rows that float64 decides; the others are listed for the host's exact arithmetic
+//   out   codes of the rows that float64 decides; the others are listed for the host's exact arithmetic; where levels were screened together
+//         and a likeliest code was wrong, the row is listed again for the levels after it, with all codes
 //   does  target [r | x − r] in float64, as the oracle forms it; a row that is compared with all codes first takes those of them that a
 //         float32 distance, with its bound, cannot exclude
 //   work  a block owns a row at a time; a warp a codeword
@@ -51,6 +52,17 @@ DEVICE float estimate(const double* target, const float* codeword, int width)
     }
     return warp_sum(sum);
 }
+// Opens the levels that were screened on a code that is not the row's.
+DEVICE void screen_again(const RecheckArguments& a, int row)
+{
+    a.changed[row] = a.level;
+    for (int level = a.level + 1; level < a.end_level; level++)
+    {
+        OpenRow& open = a.open[(s64)level * a.open_capacity + atomic_add(&a.open_counts[level], 1)];
+        open.row = row;
+        open.count = kAgain;
+    }
+}
 } // namespace
 
 KERNEL(kRecheckThreads) recheck(RecheckArguments a)
@@ -58,9 +70,13 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
     Shared& shared = *(Shared*)shared_memory();
     const int warps = kRecheckThreads / kWarp, d = a.rows.dimension, width = a.prefix_semantic ? 2 * d : d;
     double* target = a.scratch + (s64)block_index() * 2 * d;
-    for (int index = block_index(); index < *a.open_count; index += grid_size())
+    for (int index = block_index(); index < a.open_counts[a.level]; index += grid_size())
     {
-        const OpenRow& open = a.open[index];
+        const OpenRow& open = a.open[(s64)a.level * a.open_capacity + index];
+        // What was screened on a code that turned out wrong is listed again.
+        if (a.changed[open.row] < a.level && open.count != kAgain)
+            continue;
+        bool all = open.count < 0;
         const u16* chosen = a.rows.codes + (s64)open.row * a.rows.levels;
         sync_block();
         double squares = 0;
@@ -82,7 +98,7 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
             shared.squares[warp_index()] = squares;
         if (thread_index() == 0)
         {
-            shared.count = open.count == kAllCodes ? 0 : open.count;
+            shared.count = all ? 0 : open.count;
             shared.smallest = 0xffffffffu;
         }
         sync_block();
@@ -93,7 +109,7 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
 
         const float* codebook = a.codebooks[a.level];
         bool overflow = false;
-        if (open.count == kAllCodes)
+        if (all)
         {
             const float relative = (width / 32 + 12) * (1.0f / (1 << 23));
             for (int code = warp_index(); code < a.code_count; code += warps)
@@ -127,7 +143,7 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
         }
         sync_block();
         int listed = overflow ? 0 : shared.count;
-        float limit = open.count == kAllCodes ? from_ordered(shared.smallest) : bits_to_float(0x7f800000);
+        float limit = all ? from_ordered(shared.smallest) : bits_to_float(0x7f800000);
         for (int i = warp_index(); i < listed; i += warps)
         {
             double distance = shared.estimates[i] <= limit ? squared_distance(target, codebook + (s64)shared.listed[i] * width, width) : -1;
@@ -159,9 +175,12 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
                 if (distance >= 0 && shared.listed[i] != best && distance - best_distance <= best_bound + distance_bound(a, width, magnitude, distance))
                     decided = false;
             }
-            atomic_add(a.candidates, (u64)(open.count == kAllCodes ? a.code_count : compared));
+            atomic_add(a.candidates, (u64)(all ? a.code_count : compared));
             // An undecided row goes on with some code, so that what follows reads codes that exist; the host encodes it again.
-            a.rows.codes[(s64)open.row * a.rows.levels + a.level] = (u16)(best < 0 ? 0 : best);
+            u16& code = a.rows.codes[(s64)open.row * a.rows.levels + a.level];
+            if (a.level + 1 < a.end_level && code != (best < 0 ? 0 : best) && a.changed[open.row] > a.level)
+                screen_again(a, open.row);
+            code = (u16)(best < 0 ? 0 : best);
             if (!decided || best < 0)
                 a.undecided[atomic_add(a.undecided_count, 1)] = open.row;
         }

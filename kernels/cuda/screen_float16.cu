@@ -2,5 +2,4 @@
 
 #include "screen_mma.h"
 
-KERNEL(mma::kThreads) screen_float16(ScreenArguments a) { mma::screen<float>(a, a.depth * 2); }
-EXPORT(screen_float16)
+SCREENS_OF_EVERY_SHAPE(screen_float16, float, 2)

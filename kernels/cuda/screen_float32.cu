@@ -30,13 +30,13 @@ DEVICE Float4 fetch(const float* operands, int row, int count, int depth, int at
     return *(const Float4*)(operands + (s64)row * depth + at);
 }
 
-DEVICE void fetch(Fetched& to, const ScreenArguments& a, int first_row, int first_code, int at)
+DEVICE void fetch(Fetched& to, const ScreenArguments& a, const ScreenLevel& level, int first_row, int first_code, int at)
 {
     for (int part = 0; part < 2; part++)
     {
         int row = thread_index() / 4 + part * 64, column = at + thread_index() % 4 * 4;
         to.rows[part] = fetch((const float*)a.operands, first_row + row, a.count, a.depth, column);
-        to.codes[part] = fetch((const float*)a.codewords, first_code + row, a.padded_codes, a.depth, column);
+        to.codes[part] = fetch((const float*)level.codewords, first_code + row, level.padded_codes, a.depth, column);
     }
 }
 
@@ -60,25 +60,22 @@ DEVICE void store(Tiles& tiles, const Fetched& from, int buffer)
 
 // A thread's rows and codes are two groups of four: neighbours read neighbouring banks.
 DEVICE int own(int group, int i) { return group * 4 + i % 4 + i / 4 * 64; }
-} // namespace
 
-KERNEL(kScreenThreads) screen_float32(ScreenArguments a)
+DEVICE void scores(Tiles& tiles, const ScreenArguments& a, const ScreenLevel& level, int first_row)
 {
-    Tiles& tiles = *(Tiles*)shared_memory();
-    int first_row = block_index() * kRows, across = thread_index() % 16, down = thread_index() / 16;
-    begin(tiles.lists, a, first_row);
-    for (int first_code = 0; first_code < a.padded_codes; first_code += kCodes)
+    int across = thread_index() % 16, down = thread_index() / 16;
+    for (int first_code = 0; first_code < level.padded_codes; first_code += kCodes)
     {
         float sums[kPerThread][kPerThread] = {};
         Fetched next;
-        fetch(next, a, first_row, first_code, 0);
+        fetch(next, a, level, first_row, first_code, 0);
         store(tiles, next, 0);
         sync_block();
         for (int at = 0, buffer = 0; at < a.depth; at += kDepth, buffer ^= 1)
         {
             bool more = at + kDepth < a.depth;
             if (more)
-                fetch(next, a, first_row, first_code, at + kDepth);
+                fetch(next, a, level, first_row, first_code, at + kDepth);
 #pragma unroll
             for (int k = 0; k < kDepth; k++)
             {
@@ -101,14 +98,33 @@ KERNEL(kScreenThreads) screen_float32(ScreenArguments a)
         for (int i = 0; i < kPerThread; i++)
         {
             int local = own(down, i), row = first_row + local;
-            const u16* chosen = a.codes + (s64)smaller(row, a.count - 1) * a.levels;
-            float smallest = bits_to_float(0x7f800000);
+            const u16* chosen = a.codes + (s64)smaller(row, a.count - 1) * a.total_levels;
+            float smallest = bits_to_float(0x7f800000), scale = tiles.lists.scales[local];
+#pragma unroll
+            for (int j = 0; j < kPerThread; j += 4)
+            {
+                Float4 bias = *(const Float4*)(level.biases + first_code + own(across, j));
+                sums[i][j] = multiply_add(scale, sums[i][j], bias.x);
+                sums[i][j + 1] = multiply_add(scale, sums[i][j + 1], bias.y);
+                sums[i][j + 2] = multiply_add(scale, sums[i][j + 2], bias.z);
+                sums[i][j + 3] = multiply_add(scale, sums[i][j + 3], bias.w);
+            }
+            for (int t = 0; t < level.table_count; t++)
+            {
+                const float* table = table_row(level, chosen, t) + first_code;
+#pragma unroll
+                for (int j = 0; j < kPerThread; j += 4)
+                {
+                    Float4 value = *(const Float4*)(table + own(across, j));
+                    sums[i][j] += value.x;
+                    sums[i][j + 1] += value.y;
+                    sums[i][j + 2] += value.z;
+                    sums[i][j + 3] += value.w;
+                }
+            }
 #pragma unroll
             for (int j = 0; j < kPerThread; j++)
-            {
-                sums[i][j] = score(a, chosen, sums[i][j], tiles.lists.scales[local], first_code + own(across, j));
                 smallest = smaller(smallest, sums[i][j]);
-            }
             for (int mask = 8; mask > 0; mask /= 2)
                 smallest = smaller(smallest, shuffle_xor(smallest, mask));
             // The sixteen threads of a row are one half of a warp: nobody else lowers its smallest score.
@@ -121,6 +137,19 @@ KERNEL(kScreenThreads) screen_float32(ScreenArguments a)
                 offer(tiles.lists, local, first_code + own(across, j), sums[i][j], limit);
         }
     }
-    end(tiles.lists, a, first_row);
+}
+} // namespace
+
+KERNEL(kScreenThreads) screen_float32(ScreenArguments a)
+{
+    Tiles& tiles = *(Tiles*)shared_memory();
+    int first_row = block_index() * kRows;
+    for (int served = 0; served < a.level_count; served++)
+    {
+        const ScreenLevel level = a.levels[a.first_level + served];
+        begin(tiles.lists, a, served, level, first_row);
+        scores(tiles, a, level, first_row);
+        end(tiles.lists, a, a.first_level + served, first_row);
+    }
 }
 EXPORT(screen_float32)

@@ -1,7 +1,7 @@
 // The screens on tensor cores: scores from products of 16- or 8-bit operands, as warps of m16n8 fragments hold them.
-//   in    operands (padded rows, depth), codewords (padded codes, depth), both 2 or 1 bytes a value · depth a multiple of kDepthBytes
-//   work  a block owns kRows rows for all codewords; eight warps, 32 × 64 products each; both operands come through shared memory in
-//         kStages buffers, copied behind the back of the arithmetic
+//   in    operands (count rows), codewords (padded codes), both 2 or 1 bytes a value, tiled (encode.h)
+//   work  a block owns Rows rows for all codewords, Codes of them at a time; a warp WarpRows × WarpCodes products; both operands come through
+//         shared memory in kStages buffers, copied behind the back of the arithmetic
 //   why   the bytes of a fragment's register are consecutive values of a row, whatever their width: 16- and 8-bit operands move alike
 #pragma once
 
@@ -9,43 +9,49 @@
 
 namespace mma
 {
-constexpr int kRows = 128, kCodes = 128, kThreads = 256, kStages = 3;
-constexpr int kDepthBytes = 64;                      // of a row per stage
-constexpr int kFragmentBytes = 32;                   // of a row per mma
-constexpr int kWarpRows = 32, kWarpCodes = 64;
-constexpr int kRowFragments = kWarpRows / 16, kCodeFragments = kWarpCodes / 8;
+constexpr int kStages = 3;
+constexpr int kStageBytes = 64;    // of a row per stage
+constexpr int kFragmentBytes = 32; // of a row per mma
 
-struct Stage
+/// How a block divides its products.
+template <int Rows, int Codes, int WarpRows, int WarpCodes>
+struct Shape
 {
-    u8 rows[kRows][kDepthBytes];
-    u8 codes[kCodes][kDepthBytes];
+    static constexpr int kRows = Rows, kCodes = Codes, kWarpRows = WarpRows, kWarpCodes = WarpCodes;
+    static constexpr int kWarpsAcross = Codes / WarpCodes, kThreads = Rows / WarpRows * kWarpsAcross * kWarp;
+    static constexpr int kRowFragments = WarpRows / 16, kCodeFragments = WarpCodes / 8;
 };
 
+template <class S>
 struct Tiles
 {
-    Stage stages[kStages];
-    CandidateLists<kRows> lists;
+    struct Stage
+    {
+        u8 rows[S::kRows][kStageBytes];
+        u8 codes[S::kCodes][kStageBytes];
+    } stages[kStages];
+    CandidateLists<S::kRows> lists;
 };
 
 /// Where 16-byte chunk c of row r lies: eight rows of a column of chunks fall into different banks.
-DEVICE int swizzled(int row, int chunk) { return (chunk ^ (row / 2 % 4)) * 16; }
+DEVICE int swizzled(int row, int chunk) { return (chunk ^ (row / 2 % 4)) * kChunk; }
 
-DEVICE void copy(Stage& stage, const ScreenArguments& a, int row_bytes, int first_row, int first_code, int at)
+template <class S>
+DEVICE void copy(typename Tiles<S>::Stage& stage, const ScreenArguments& a, const ScreenLevel& level, int across, int first_row, int first_code, int at)
 {
-    constexpr int chunks = kDepthBytes / 16;
-    for (int i = thread_index(); i < (kRows + kCodes) * chunks; i += kThreads)
+    constexpr int chunks = kStageBytes / kChunk;
+    for (int i = thread_index(); i < (S::kRows + S::kCodes) * chunks; i += S::kThreads)
     {
         int chunk = i % chunks, row = i / chunks;
-        if (row < kRows)
+        if (row < S::kRows)
         {
             bool inside = first_row + row < a.count;
-            const u8* from = (const u8*)a.operands + (s64)(inside ? first_row + row : 0) * row_bytes + at + chunk * 16;
-            copy_async(stage.rows[row] + swizzled(row, chunk), from, inside ? 16 : 0);
+            copy_async(stage.rows[row] + swizzled(row, chunk), (const u8*)a.operands + tiled(inside ? first_row + row : 0, at + chunk * kChunk, across), inside ? kChunk : 0);
         }
         else
         {
-            row -= kRows;
-            copy_async(stage.codes[row] + swizzled(row, chunk), (const u8*)a.codewords + (s64)(first_code + row) * row_bytes + at + chunk * 16);
+            row -= S::kRows;
+            copy_async(stage.codes[row] + swizzled(row, chunk), (const u8*)level.codewords + tiled(first_code + row, at + chunk * kChunk, across));
         }
     }
 }
@@ -53,22 +59,67 @@ DEVICE void copy(Stage& stage, const ScreenArguments& a, int row_bytes, int firs
 DEVICE void multiply(float (&sums)[4], const u32 (&x)[4], u32 b0, u32 b1) { mma_half(sums, x, b0, b1); }
 DEVICE void multiply(int (&sums)[4], const u32 (&x)[4], u32 b0, u32 b1) { mma_int8(sums, x, b0, b1); }
 
-/// All scores of the block's rows; Sum is float for fp16 operands, int for int8.
-template <class Sum>
-DEVICE void screen(const ScreenArguments& a, int row_bytes)
+/// Offers the scores of 16 rows that a warp's fragments hold: of fragment j row lane / 4 + 8h, codes 8j + 2 · (lane % 4) and the next.
+template <int Rows, class Sum, int CodeFragments>
+DEVICE void offer(CandidateLists<Rows>& lists, const ScreenArguments& a, const ScreenLevel& level, int first_row, int local_row, int first_code, Sum (&sums)[CodeFragments][4])
 {
-    Tiles& tiles = *(Tiles*)shared_memory();
-    int first_row = block_index() * kRows, lane = lane_index();
-    int warp_row = warp_index() / 2 * kWarpRows, warp_code = warp_index() % 2 * kWarpCodes;
-    int steps = row_bytes / kDepthBytes;
-    begin(tiles.lists, a, first_row);
-    for (int first_code = 0; first_code < a.padded_codes; first_code += kCodes)
+    int lane = lane_index();
+    first_code += lane % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; h++)
     {
-        Sum sums[kRowFragments][kCodeFragments][4] = {};
+        int local = local_row + lane / 4 + 8 * h;
+        const u16* chosen = a.codes + (s64)smaller(first_row + local, a.count - 1) * a.total_levels;
+        float scores[CodeFragments][2], smallest = bits_to_float(0x7f800000), scale = lists.scales[local];
+#pragma unroll
+        for (int j = 0; j < CodeFragments; j++)
+        {
+            Float2 bias = *(const Float2*)(level.biases + first_code + j * 8);
+            scores[j][0] = multiply_add(scale, (float)sums[j][2 * h], bias.x);
+            scores[j][1] = multiply_add(scale, (float)sums[j][2 * h + 1], bias.y);
+        }
+        for (int t = 0; t < level.table_count; t++)
+        {
+            const float* table = table_row(level, chosen, t) + first_code;
+#pragma unroll
+            for (int j = 0; j < CodeFragments; j++)
+            {
+                Float2 value = *(const Float2*)(table + j * 8);
+                scores[j][0] += value.x;
+                scores[j][1] += value.y;
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < CodeFragments; j++)
+            smallest = smaller(smallest, smaller(scores[j][0], scores[j][1]));
+        smallest = smaller(smallest, shuffle_xor(smallest, 1));
+        smallest = smaller(smallest, shuffle_xor(smallest, 2));
+        if (lane % 4 == 0)
+            atomic_min(&lists.smallest[local], ordered(smallest));
+        sync_warp();
+        // Other warps of these rows may lower it meanwhile; a higher limit only lists more.
+        float limit = from_ordered(lists.smallest[local]) + lists.margins[local];
+#pragma unroll
+        for (int j = 0; j < CodeFragments; j++)
+#pragma unroll
+            for (int c = 0; c < 2; c++)
+                offer(lists, local, first_code + j * 8 + c, scores[j][c], limit);
+    }
+}
+
+/// All scores of a block's rows; Sum is float for fp16 operands, int for int8.
+template <class S, class Sum>
+DEVICE void scores(Tiles<S>& tiles, const ScreenArguments& a, const ScreenLevel& level, int row_bytes, int first_row)
+{
+    int lane = lane_index(), warp_row = warp_index() / S::kWarpsAcross * S::kWarpRows, warp_code = warp_index() % S::kWarpsAcross * S::kWarpCodes;
+    int steps = row_bytes / kStageBytes, across = tiles_across(row_bytes);
+    for (int first_code = 0; first_code < level.padded_codes; first_code += S::kCodes)
+    {
+        Sum sums[S::kRowFragments][S::kCodeFragments][4] = {};
         for (int stage = 0; stage < kStages - 1; stage++)
         {
             if (stage < steps)
-                copy(tiles.stages[stage], a, row_bytes, first_row, first_code, stage * kDepthBytes);
+                copy<S>(tiles.stages[stage], a, level, across, first_row, first_code, stage * kStageBytes);
             copy_async_commit();
         }
         for (int step = 0; step < steps; step++)
@@ -77,66 +128,63 @@ DEVICE void screen(const ScreenArguments& a, int row_bytes)
             sync_block();
             int ahead = step + kStages - 1;
             if (ahead < steps)
-                copy(tiles.stages[ahead % kStages], a, row_bytes, first_row, first_code, ahead * kDepthBytes);
+                copy<S>(tiles.stages[ahead % kStages], a, level, across, first_row, first_code, ahead * kStageBytes);
             copy_async_commit();
-            const Stage& stage = tiles.stages[step % kStages];
+            const auto& stage = tiles.stages[step % kStages];
 #pragma unroll
-            for (int half = 0; half < kDepthBytes / kFragmentBytes; half++)
+            for (int half = 0; half < kStageBytes / kFragmentBytes; half++)
             {
-                u32 x[kRowFragments][4], w[kCodeFragments / 2][4];
+                u32 x[S::kRowFragments][4], w[S::kCodeFragments / 2][4];
 #pragma unroll
-                for (int i = 0; i < kRowFragments; i++)
+                for (int i = 0; i < S::kRowFragments; i++)
                 {
                     int row = warp_row + i * 16 + lane % 16;
                     load_matrix(x[i], stage.rows[row] + swizzled(row, half * 2 + lane / 16));
                 }
 #pragma unroll
-                for (int j = 0; j < kCodeFragments / 2; j++)
+                for (int j = 0; j < S::kCodeFragments / 2; j++)
                 {
                     int code = warp_code + j * 16 + lane / 16 * 8 + lane % 8;
                     load_matrix(w[j], stage.codes[code] + swizzled(code, half * 2 + lane / 8 % 2));
                 }
 #pragma unroll
-                for (int i = 0; i < kRowFragments; i++)
+                for (int i = 0; i < S::kRowFragments; i++)
 #pragma unroll
-                    for (int j = 0; j < kCodeFragments; j++)
+                    for (int j = 0; j < S::kCodeFragments; j++)
                         multiply(sums[i][j], x[i], w[j / 2][j % 2 * 2], w[j / 2][j % 2 * 2 + 1]);
             }
         }
-        // Row group + 8h of fragment i, columns 2·member and the next of each of its code fragments.
 #pragma unroll
-        for (int i = 0; i < kRowFragments; i++)
-        {
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-            {
-                int local = warp_row + i * 16 + lane / 4 + 8 * h, row = first_row + local;
-                const u16* chosen = a.codes + (s64)smaller(row, a.count - 1) * a.levels;
-                float scores[kCodeFragments][2], smallest = bits_to_float(0x7f800000);
-#pragma unroll
-                for (int j = 0; j < kCodeFragments; j++)
-#pragma unroll
-                    for (int c = 0; c < 2; c++)
-                    {
-                        scores[j][c] = score(a, chosen, (float)sums[i][j][2 * h + c], tiles.lists.scales[local], first_code + warp_code + j * 8 + lane % 4 * 2 + c);
-                        smallest = smaller(smallest, scores[j][c]);
-                    }
-                smallest = smaller(smallest, shuffle_xor(smallest, 1));
-                smallest = smaller(smallest, shuffle_xor(smallest, 2));
-                if (lane % 4 == 0)
-                    atomic_min(&tiles.lists.smallest[local], ordered(smallest));
-                sync_warp();
-                // The other warp of these rows may lower it meanwhile; a higher limit only lists more.
-                float limit = from_ordered(tiles.lists.smallest[local]) + tiles.lists.margins[local];
-#pragma unroll
-                for (int j = 0; j < kCodeFragments; j++)
-#pragma unroll
-                    for (int c = 0; c < 2; c++)
-                        offer(tiles.lists, local, first_code + warp_code + j * 8 + lane % 4 * 2 + c, scores[j][c], limit);
-            }
-        }
+        for (int i = 0; i < S::kRowFragments; i++)
+            offer(tiles.lists, a, level, first_row, warp_row + i * 16, first_code + warp_code, sums[i]);
         sync_block();
     }
-    end(tiles.lists, a, first_row);
 }
+
+template <class S, class Sum>
+DEVICE void screen(const ScreenArguments& a, int row_bytes)
+{
+    Tiles<S>& tiles = *(Tiles<S>*)shared_memory();
+    int first_row = block_index() * S::kRows;
+    for (int served = 0; served < a.level_count; served++)
+    {
+        const ScreenLevel level = a.levels[a.first_level + served];
+        begin(tiles.lists, a, served, level, first_row);
+        scores<S, Sum>(tiles, a, level, row_bytes, first_row);
+        end(tiles.lists, a, a.first_level + served, first_row);
+    }
+}
+
+using Small = Shape<128, 128, 32, 64>;
+using Wide = Shape<128, 256, 64, 64>;
+using Tall = Shape<256, 128, 64, 64>;
 } // namespace mma
+
+/// A screen of each shape: what loads the operands least, and leaves the most blocks, differs from GPU to GPU. `mmesid bench tune` measures.
+#define SCREENS_OF_EVERY_SHAPE(name, Sum, value_bytes) \
+    KERNEL(mma::Small::kThreads) name##_128x128(ScreenArguments a) { mma::screen<mma::Small, Sum>(a, a.depth * value_bytes); } \
+    EXPORT(name##_128x128) \
+    KERNEL(mma::Wide::kThreads) name##_128x256(ScreenArguments a) { mma::screen<mma::Wide, Sum>(a, a.depth * value_bytes); } \
+    EXPORT(name##_128x256) \
+    KERNEL(mma::Tall::kThreads) name##_256x128(ScreenArguments a) { mma::screen<mma::Tall, Sum>(a, a.depth * value_bytes); } \
+    EXPORT(name##_256x128)

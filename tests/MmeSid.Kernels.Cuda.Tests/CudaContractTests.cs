@@ -6,9 +6,19 @@ namespace MmeSid.Kernels.Cuda.Tests;
 
 public sealed class CudaEncodeTests() : EncodeContract(Backends.Cuda());
 
-public sealed class CudaFloat32EncodeTests() : EncodeContract(Backends.Cuda(ScreenKind.Float32));
+public sealed class CudaFloat32EncodeTests() : EncodeContract(Backends.Cuda("screen_float32"));
 
-public sealed class CudaInt8EncodeTests() : EncodeContract(Backends.Cuda(ScreenKind.Int8));
+public sealed class CudaInt8EncodeTests() : EncodeContract(Backends.Cuda("screen_int8_128x128"));
+
+public sealed class CudaTallFloat16EncodeTests() : EncodeContract(Backends.Cuda("screen_float16_256x128"));
+
+public sealed class CudaSharedOperandFloat16EncodeTests() : EncodeContract(Backends.Cuda("screen_float16_128x256", shareOperand: true));
+
+public sealed class CudaSharedOperandInt8EncodeTests() : EncodeContract(Backends.Cuda("screen_int8_256x128", shareOperand: true));
+
+public sealed class CudaHopperFloat16EncodeTests() : EncodeContract(Backends.Cuda("screen_hopper_float16"));
+
+public sealed class CudaHopperInt8EncodeTests() : EncodeContract(Backends.Cuda("screen_hopper_int8", shareOperand: true));
 
 public sealed class CudaAccumulateTests() : AccumulateContract(Backends.Cuda());
 
@@ -26,9 +36,9 @@ public sealed class CudaRecomputedSinkhornAssignTests() : SinkhornAssignContract
 internal static class Backends
 {
     /// <summary>A backend on the first device, or the reason to skip.</summary>
-    public static CudaBackend Cuda(ScreenKind? screen = null, int topListEntries = 1024, long topBatchBytes = 256L << 20, long topListBytes = 128L << 20, long sinkhornKeptBytes = long.MaxValue)
+    public static CudaBackend Cuda(string? screen = null, bool shareOperand = false, int topListEntries = 1024, long topBatchBytes = 256L << 20, long topListBytes = 128L << 20, long sinkhornKeptBytes = long.MaxValue)
     {
         SoftCuda.Require();
-        return new CudaBackend(0, 2, screen) { TopListEntries = topListEntries, TopBatchBytes = topBatchBytes, TopListBytes = topListBytes, SinkhornKeptBytes = sinkhornKeptBytes };
+        return new CudaBackend(0, 2, screen is null ? null : new Screening(Screen.Named(screen), shareOperand)) { TopListEntries = topListEntries, TopBatchBytes = topBatchBytes, TopListBytes = topListBytes, SinkhornKeptBytes = sinkhornKeptBytes };
     }
 }

@@ -112,8 +112,8 @@ struct Driver
     std::set<Module*> modules;
     std::vector<Injection> injections;
     size_t used = 0, total = setting("SOFTCUDA_MEMORY", (size_t)4 << 30);
-    int capability = (int)setting("SOFTCUDA_CAPABILITY", 89), devices = (int)setting("SOFTCUDA_DEVICES", 1);
-    size_t shared_limit = setting("SOFTCUDA_SHARED", 99 << 10);
+    int capability = (int)setting("SOFTCUDA_CAPABILITY", 90), devices = (int)setting("SOFTCUDA_DEVICES", 1);
+    size_t shared_limit = setting("SOFTCUDA_SHARED", 227 << 10);
     std::shared_ptr<Stream> null_stream = std::make_shared<Stream>();
     std::string last_failure;
 };

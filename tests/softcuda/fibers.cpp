@@ -73,7 +73,7 @@ void prepare(Context* context, unsigned char* stack, void (*entry)())
 }
 #endif
 
-enum class State { Ready, AtBarrier, InCollective, Done };
+enum class State { Ready, AtBarrier, InCollective, Polling, Done };
 
 struct Fiber
 {
@@ -82,6 +82,8 @@ struct Fiber
     unsigned generation; // of the warp, that a collective waits to pass
     std::deque<std::vector<PendingCopy>> committed;
     std::vector<PendingCopy> issued;
+    std::deque<std::vector<GroupProduct>> products;
+    std::vector<GroupProduct> issued_products;
 };
 
 struct Scheduler
@@ -90,6 +92,7 @@ struct Scheduler
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
     std::vector<unsigned char*> stacks;
+    std::vector<BulkCopy> bulk_copies;
     void (*body)(void*);
     void* argument;
     const char* error;
@@ -186,6 +189,95 @@ void copy_async_wait(int pending)
     }
 }
 
+void fail(const char* error)
+{
+    scheduler.error = error;
+    yield();
+}
+
+// A barrier's 64 bits here: completed phases, whether its thread has arrived in this one, bytes that were announced less those that came.
+namespace
+{
+struct BarrierState
+{
+    uint16_t phases, arrived;
+    int32_t bytes;
+};
+static_assert(sizeof(BarrierState) == sizeof(uint64_t));
+
+BarrierState& state_of(uint64_t* barrier) { return *(BarrierState*)barrier; }
+
+void complete_if_done(BarrierState& barrier)
+{
+    if (barrier.arrived == 0 || barrier.bytes != 0)
+        return;
+    barrier.phases++;
+    barrier.arrived = 0;
+}
+} // namespace
+
+void barrier_create(uint64_t* barrier) { state_of(barrier) = {}; }
+
+void barrier_expect(uint64_t* barrier, unsigned bytes)
+{
+    BarrierState& own = state_of(barrier);
+    if (own.arrived != 0)
+        return fail("a barrier is arrived at twice in a phase");
+    own.arrived = 1;
+    own.bytes += (int32_t)bytes;
+    complete_if_done(own);
+}
+
+void barrier_wait(uint64_t* barrier, unsigned parity)
+{
+    std::vector<BulkCopy>& copies = scheduler.bulk_copies;
+    for (size_t i = 0; i < copies.size();)
+    {
+        if (copies[i].barrier != barrier)
+        {
+            i++;
+            continue;
+        }
+        std::memcpy(copies[i].to, copies[i].from, copies[i].bytes);
+        state_of(barrier).bytes -= (int32_t)copies[i].bytes;
+        complete_if_done(state_of(barrier));
+        copies.erase(copies.begin() + (long)i);
+    }
+    // As the instruction: a phase of this parity is complete when the one that runs has the other.
+    while (state_of(barrier).phases % 2 == parity)
+    {
+        scheduler.fibers[thread].state = State::Polling;
+        yield();
+    }
+}
+
+void copy_bulk(const BulkCopy& copy)
+{
+    if (((uintptr_t)copy.to | (uintptr_t)copy.from | copy.bytes) % 16 != 0)
+        return fail("a bulk copy is not aligned to 16 bytes");
+    scheduler.bulk_copies.push_back(copy);
+}
+
+void group_multiply(const GroupProduct& product) { scheduler.fibers[thread].issued_products.push_back(product); }
+
+void group_commit()
+{
+    Fiber& fiber = scheduler.fibers[thread];
+    fiber.products.push_back(std::move(fiber.issued_products));
+    fiber.issued_products.clear();
+}
+
+void group_wait(int pending)
+{
+    Fiber& fiber = scheduler.fibers[thread];
+    while ((int)fiber.products.size() > pending)
+    {
+        for (const GroupProduct& product : fiber.products.front())
+            product.multiply(product);
+        fiber.products.pop_front();
+    }
+}
+
 const char* run_block(void (*body)(void*), void* argument)
 {
     int threads = block.threads;
@@ -196,6 +288,7 @@ const char* run_block(void (*body)(void*), void* argument)
     scheduler.body = body;
     scheduler.argument = argument;
     scheduler.error = nullptr;
+    scheduler.bulk_copies.clear();
     for (int i = 0; i < threads; i++)
         prepare(&scheduler.fibers[i].context, scheduler.stacks[i], enter);
 
@@ -214,11 +307,14 @@ const char* run_block(void (*body)(void*), void* argument)
             Fiber& fiber = scheduler.fibers[index];
             if (fiber.state == State::InCollective && scheduler.warps[index / kWarp].generation != fiber.generation)
                 fiber.state = State::Ready;
+            bool polls = fiber.state == State::Polling;
+            if (polls)
+                fiber.state = State::Ready;
             if (fiber.state == State::Ready)
             {
                 thread = index;
                 switch_to(&scheduler.own, &fiber.context);
-                ran++;
+                ran += !polls || fiber.state != State::Polling;
             }
             done += fiber.state == State::Done;
         }
@@ -231,6 +327,8 @@ const char* run_block(void (*body)(void*), void* argument)
         // Nobody can run: the barrier opens when all that are left stand at it.
         for (Fiber& fiber : scheduler.fibers)
         {
+            if (fiber.state == State::Polling)
+                return "threads wait at a barrier for bytes that will not come";
             if (fiber.state == State::InCollective)
                 return "lanes of a warp wait for lanes that will not come";
             if (fiber.state == State::AtBarrier)

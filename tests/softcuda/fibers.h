@@ -26,6 +26,24 @@ struct PendingCopy
     int valid;
 };
 
+/// One copy to shared memory that reports to a barrier; whoever waits there carries it out.
+struct BulkCopy
+{
+    void* to;
+    const void* from;
+    unsigned bytes;
+    uint64_t* barrier;
+};
+
+/// One product of a warp group that was issued and not yet waited for, as one thread has a share in it.
+struct GroupProduct
+{
+    void (*multiply)(const GroupProduct& product);
+    void* sums;
+    uint64_t a, b;
+    bool add;
+};
+
 /// The block that runs, as its threads see it.
 struct Block
 {
@@ -49,6 +67,18 @@ void complete();
 void copy_async(void* to, const void* from, int valid);
 void copy_async_commit();
 void copy_async_wait(int pending);
+
+void barrier_create(uint64_t* barrier);
+void barrier_expect(uint64_t* barrier, unsigned bytes);
+void barrier_wait(uint64_t* barrier, unsigned parity);
+void copy_bulk(const BulkCopy& copy);
+
+void group_multiply(const GroupProduct& product);
+void group_commit();
+void group_wait(int pending);
+
+/// Ends the block with an error.
+void fail(const char* error);
 
 /// Runs all threads of a block. Returns null, or what went wrong: a deadlock, lanes that diverge in a collective operation.
 const char* run_block(void (*body)(void*), void* argument);

@@ -190,3 +190,71 @@ DEVICE void mma_int8(int (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1)
     });
     std::memcpy(sums, result.value, sizeof sums);
 }
+
+DEVICE u32 shared_address(const void* p) { return (u32)((const u8*)p - softcuda::block.shared); }
+
+DEVICE void barrier_create(u64* barrier) { softcuda::barrier_create((uint64_t*)barrier); }
+DEVICE void barriers_created() {}
+DEVICE void barrier_expect(u64* barrier, u32 bytes) { softcuda::barrier_expect((uint64_t*)barrier, bytes); }
+DEVICE void barrier_wait(u64* barrier, u32 parity) { softcuda::barrier_wait((uint64_t*)barrier, parity); }
+DEVICE void copy_bulk(void* to, const void* from, u32 bytes, u64* barrier) { softcuda::copy_bulk({to, from, bytes, (uint64_t*)barrier}); }
+
+namespace softcuda
+{
+/// 16 bytes of a tile as a descriptor names it: the 128-byte swizzle exchanges address bits 4–6 with bits 7–9 on top.
+DEVICE const u8* chunk(u64 descriptor, int row, int index)
+{
+    if (descriptor >> 62 != 1 || (descriptor >> 32 & 0x3fff) != 64)
+        fail("a tile's descriptor has another layout than 128-byte swizzle with groups 1,024 bytes apart");
+    u32 address = (u32)(descriptor & 0x3fff) * 16 + (u32)(row / 8 * 1024 + row % 8 * 128 + index * 16);
+    return block.shared + (address ^ (address >> 7 & 7) << 4);
+}
+
+/// A thread's share of 64 × 256 sums: of fragment j rows 16 · warp + lane / 4 + 8h, columns 8j + 2 · (lane % 4) + c.
+template <class Sum, class Dot>
+void multiply_group(const GroupProduct& product, Dot dot)
+{
+    auto& sums = *(Sum(*)[32][4])product.sums;
+    int lane = thread % kWarp, warp = thread / kWarp % 4;
+    for (int j = 0; j < 32; j++)
+    {
+        for (int i = 0; i < 4; i++)
+        {
+            int row = 16 * warp + lane / 4 + i / 2 * 8, column = 8 * j + 2 * (lane % 4) + i % 2;
+            Sum sum = product.add ? sums[j][i] : 0;
+            for (int part = 0; part < 2; part++)
+                sum = dot(chunk(product.a, row, part), chunk(product.b, column, part), sum);
+            sums[j][i] = sum;
+        }
+    }
+}
+} // namespace softcuda
+
+DEVICE void group_fence() {}
+DEVICE void group_commit() { softcuda::group_commit(); }
+template <int Pending> DEVICE void group_wait() { softcuda::group_wait(Pending); }
+
+DEVICE void group_mma_half(float (&sums)[32][4], u64 a, u64 b, bool add)
+{
+    softcuda::group_multiply({[](const softcuda::GroupProduct& product) {
+        softcuda::multiply_group<float>(product, [](const u8* x, const u8* y, float sum) {
+            for (int i = 0; i < 8; i++)
+                sum = add_toward_zero(sum, from_half(((const u16*)x)[i]) * from_half(((const u16*)y)[i]));
+            return sum;
+        });
+    }, sums, a, b, add});
+}
+
+DEVICE void group_mma_int8(int (&sums)[32][4], u64 a, u64 b, bool add)
+{
+    softcuda::group_multiply({[](const softcuda::GroupProduct& product) {
+        softcuda::multiply_group<int>(product, [](const u8* x, const u8* y, int sum) {
+            for (int i = 0; i < 16; i++)
+                sum += (s8)x[i] * (s8)y[i];
+            return sum;
+        });
+    }, sums, a, b, add});
+}
+
+DEVICE void settled(float&) {}
+DEVICE void settled(int&) {}
