@@ -105,13 +105,31 @@ DEVICE u16 to_half(float value)
     u32 rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
     return (u16)(sign | ((rounded >> 13) - (112 << 10)));
 }
-DEVICE float from_half(u16 half)
+namespace softcuda
 {
-    int exponent = half >> 10 & 31;
-    float magnitude = exponent == 31 ? ((half & 0x3ff) != 0 ? NAN : INFINITY)
-        : exponent == 0 ? std::ldexp((float)(half & 0x3ff), -24) : std::ldexp((float)((half & 0x3ff) | 0x400), exponent - 25);
-    return (half & 0x8000) != 0 ? -magnitude : magnitude;
-}
+/// Every fp16 value: the emulated products ask for billions of them.
+struct Halves
+{
+    float values[1 << 16];
+
+    Halves()
+    {
+        for (u32 half = 0; half < 1 << 16; half++)
+            values[half] = convert((u16)half);
+    }
+
+private:
+    static float convert(u16 half)
+    {
+        int exponent = half >> 10 & 31;
+        float magnitude = exponent == 31 ? ((half & 0x3ff) != 0 ? NAN : INFINITY)
+            : exponent == 0 ? std::ldexp((float)(half & 0x3ff), -24) : std::ldexp((float)((half & 0x3ff) | 0x400), exponent - 25);
+        return (half & 0x8000) != 0 ? -magnitude : magnitude;
+    }
+};
+inline const Halves halves;
+} // namespace softcuda
+DEVICE float from_half(u16 half) { return softcuda::halves.values[half]; }
 
 DEVICE int atomic_add(int* at, int value) { int old = *at; *at = old + value; return old; }
 DEVICE u64 atomic_add(u64* at, u64 value) { u64 old = *at; *at = old + value; return old; }
