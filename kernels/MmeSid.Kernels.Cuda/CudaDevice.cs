@@ -35,11 +35,12 @@ public sealed unsafe class CudaDevice
     private readonly ConcurrentDictionary<string, Lazy<nint>> _modules = new();
     private readonly ConcurrentDictionary<(string, int, int), Lazy<CudaKernel>> _kernels = new();
 
-    private readonly Lazy<bool> _trustsFloat16;
+    private readonly Lazy<bool> _trustsFloat16, _trustsFloat16OfGroups;
 
     private CudaDevice(int ordinal)
     {
         _trustsFloat16 = new(() => TensorCoreProbe.WorstError(this) <= 0.5);
+        _trustsFloat16OfGroups = new(() => TensorCoreProbe.WorstErrorOfGroups(this) <= 0.5);
         Ordinal = ordinal;
         Driver.Check(Driver.cuDeviceGet(out int device, ordinal), "cuDeviceGet");
         byte* name = stackalloc byte[256];
@@ -136,6 +137,9 @@ public sealed unsafe class CudaDevice
 
     /// <summary>Whether its tensor cores keep the bound of the fp16 screen; probed once.</summary>
     internal bool TrustsFloat16 => _trustsFloat16.Value;
+
+    /// <summary>The same of Hopper's warp groups.</summary>
+    internal bool TrustsFloat16OfGroups => _trustsFloat16OfGroups.Value;
 
     /// <summary>The GPU of this number.</summary>
     /// <exception cref="BackendUnavailableException">There is no driver or no such GPU.</exception>

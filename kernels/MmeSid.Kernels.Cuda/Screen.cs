@@ -33,7 +33,7 @@ internal sealed record Screen(ScreenKind Kind, string File, string Name, int Row
     /// <summary>Whether a GPU can run it on a level.</summary>
     public bool Fits(CudaDevice device, CudaLevel level) =>
         level.PaddedCodes % Codes == 0 && SharedBytes <= device.SharedBytesPerBlock && level.Has(Kind)
-        && (Capability == 0 || Capability == device.CapabilityMajor * 10 + device.CapabilityMinor);
+        && (Capability == 0 || (Capability == device.CapabilityMajor * 10 + device.CapabilityMinor && (Kind != ScreenKind.Float16 || device.TrustsFloat16OfGroups)));
 
     // Sizes of the structures in kernels/cuda, which softcuda guards: a block that reads beyond what it asked for fails.
     private static int ListBytes(int rows) => rows * (4 * 4 + OpenRow.kCandidates * (4 + 2));

@@ -76,6 +76,14 @@ public sealed class CudaEncoderTests
     }
 
     [Fact]
+    public void Warp_groups_of_hopper_keep_half_of_it_too()
+    {
+        SoftCuda.Require();
+        Assert.SkipUnless(CudaDevice.Open() is { CapabilityMajor: 9, CapabilityMinor: 0 }, "no GPU of compute capability 9.0");
+        Assert.InRange(TensorCoreProbe.WorstErrorOfGroups(CudaDevice.Open()), 1e-6, 0.5);
+    }
+
+    [Fact]
     public void Rows_on_the_device_get_the_same_codes_and_sums()
     {
         CudaBackend backend = Backends.Cuda();

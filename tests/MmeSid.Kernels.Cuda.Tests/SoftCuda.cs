@@ -18,6 +18,8 @@ internal static unsafe partial class SoftCuda
     [ModuleInitializer]
     internal static void Choose()
     {
+        // What tests tune is no measurement of the user's.
+        Environment.SetEnvironmentVariable("XDG_CACHE_HOME", Directory.CreateTempSubdirectory("mmesid-tests-").FullName);
         if (Path is not null)
             return;
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)

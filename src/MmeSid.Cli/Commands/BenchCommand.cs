@@ -28,6 +28,7 @@ internal static class BenchCommand
         {
             items, dimension, levels, codes, repeats,
         };
+        command.Subcommands.Add(TuneCommand.Create());
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             if (run.Need(repeats) < 1)
