@@ -1,0 +1,55 @@
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Kernels.Ilgpu;
+
+/// <summary>
+/// The kernels in C#, compiled for an NVIDIA GPU by ILGPU. Codes, sums and orders are the oracle's bit for bit. Encoding, accumulation, MMD and
+/// the largest products run on the device; beams wider than 1 and <see cref="SinkhornAssign"/> on the host's vectors. Thread-safe: a device does
+/// one operation at a time.
+/// </summary>
+public sealed partial class IlgpuBackend : IBackend
+{
+    private readonly SimdBackend _host;
+    private readonly IlgpuDevice _device;
+
+    /// <summary>Opens a GPU.</summary>
+    /// <param name="ordinal">0 the first.</param>
+    /// <param name="threads">Host threads that prepare plans and copy rows; 0 takes every core.</param>
+    /// <exception cref="BackendUnavailableException">There is no driver, or no such GPU.</exception>
+    public IlgpuBackend(int ordinal = 0, int threads = 0)
+        : this(UnavailableReason is { } reason ? throw new BackendUnavailableException($"ilgpu: {reason}") : IlgpuDevice.Open(ordinal), threads)
+    {
+    }
+
+    internal IlgpuBackend(IlgpuDevice device, int threads)
+    {
+        _device = device;
+        _host = new SimdBackend(threads);
+    }
+
+    /// <summary>GPUs that this backend can open.</summary>
+    public static int DeviceCount => IlgpuDevice.Count;
+
+    /// <summary>Why this backend cannot be used here, in one line, or null where it can.</summary>
+    public static string? UnavailableReason => DeviceCount > 0 ? null : "ILGPU finds no NVIDIA driver, or no GPU that it supports";
+
+    /// <inheritdoc/>
+    public string Name => "ilgpu";
+
+    /// <inheritdoc/>
+    public string Device => _device.Name;
+
+    /// <inheritdoc/>
+    /// <exception cref="InsufficientMemoryException">The plan does not fit the device's memory.</exception>
+    public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        options ??= new EncodeOptions();
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
+        return options.Beam == 1 ? new IlgpuEncoder(_device, plan, options, _host) : _host.CreateEncoder(plan, options);
+    }
+
+    /// <inheritdoc/>
+    public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) =>
+        _host.SinkhornAssign(rows, codewords, options, codes, potentials);
+}
