@@ -63,10 +63,12 @@ internal sealed class IlgpuEncoder : IEncoder
                     _stream.Upload(_codebooks.SubView(offsets[level]), plan.Codebook(level));
                 _stream.Synchronize();
             }
-            catch (AcceleratorException error)
+            catch (Exception error)
             {
                 DisposeOwned();
-                throw IlgpuDevice.Translate(error);
+                if (error is AcceleratorException failure)
+                    throw IlgpuDevice.Translate(failure);
+                throw;
             }
         }
         long rowBytes = sizeof(float) * ((long)plan.Dimension + _stride) + 64;

@@ -1,0 +1,2 @@
+// The simulator is one device: tests in parallel would wait for each other.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
