@@ -21,9 +21,9 @@ TimeSpan testProjectLimit = TimeSpan.FromMinutes(15);
 /// Packages that a feed may lack, each the heart of a leaf project that enters the build only where the feed has it.
 OptionalPackage[] optionalPackages =
 [
-    new("ILGPU", "HasIlgpu", "MmeSid.Kernels.Ilgpu", "the backends simd and scalar carry the work"),
-    new("LLamaSharp", "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
-    new("TorchSharp", "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work"),
+    new(["ILGPU", "ILGPU.Algorithms"], "HasIlgpu", "MmeSid.Kernels.Ilgpu", "the backends cuda, simd and scalar carry the work"),
+    new(["LLamaSharp"], "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
+    new(["TorchSharp"], "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work"),
 ];
 
 var target = Argument("target", "Build");
@@ -51,7 +51,11 @@ Task("Build")
     .IsDependentOn("Kernels")
     .Does(() =>
 {
-    DotNetBuild(Solution, new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal });
+    var settings = new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal };
+    DotNetBuild(Solution, settings);
+    // Leaves are not in the solution; what references one builds it, its tests nobody does.
+    foreach (var project in LeafProjects().Where(leaf => IsPresent(leaf.Package)).SelectMany(leaf => leaf.Projects))
+        DotNetBuild(project.FullPath, settings);
     DotNetPublish("src/MmeSid.Cli", new DotNetPublishSettings
     {
         Configuration = Configuration, NoBuild = true, NoLogo = true, Verbosity = DotNetVerbosity.Quiet, OutputDirectory = program.GetDirectory(),
@@ -61,7 +65,11 @@ Task("Build")
 
 Task("Format")
     .Description("Fails when a source file breaks the style; --apply rewrites the files instead.")
-    .Does(() => DotNetFormat(Solution, new DotNetFormatSettings { VerifyNoChanges = !HasArgument("apply") }));
+    .Does(() =>
+{
+    foreach (string project in LeafProjects().Where(leaf => IsPresent(leaf.Package)).SelectMany(leaf => leaf.Projects).Select(project => project.FullPath).Prepend(Solution))
+        DotNetFormat(project, new DotNetFormatSettings { VerifyNoChanges = !HasArgument("apply") });
+});
 
 Task("Test")
     .Description("Builds and runs all tests; those of the kernels and the engine again without AVX-512 and without AVX2.")
@@ -135,7 +143,7 @@ if (testTotals is not null)
 
 // ── what the targets do ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-record OptionalPackage(string Name, string Property, string Leaf, string Otherwise);
+record OptionalPackage(string[] Names, string Property, string Leaf, string Otherwise);
 record TestTotals(int Passed, int Failed, int Skipped);
 
 void Run(FilePath tool, ProcessArgumentBuilder arguments, DirectoryPath folder = null)
@@ -144,6 +152,14 @@ void Run(FilePath tool, ProcessArgumentBuilder arguments, DirectoryPath folder =
     if (exit != 0)
         throw new CakeException($"{tool.GetFilename()} {arguments.RenderSafe()} ended with exit code {exit}");
 }
+
+/// The leaf projects that exist, each with its tests.
+IEnumerable<(OptionalPackage Package, FilePath[] Projects)> LeafProjects() => optionalPackages
+    .Select(package => (package, GetFiles($"{{kernels,src,tests}}/{package.Leaf}/*.csproj").Concat(GetFiles($"tests/{package.Leaf}.Tests/*.csproj")).ToArray()))
+    .Where(leaf => leaf.Item2.Length > 0);
+
+/// What the target Probe found.
+bool IsPresent(OptionalPackage package) => FileExists(feedProps) && (string)XDocument.Load(feedProps.FullPath).Descendants(package.Property).FirstOrDefault() == "true";
 
 /// One restore of a throw-away project that asks for all optional packages at their central versions; the errors name those that are missing.
 void ProbeFeed()
@@ -158,8 +174,8 @@ void ProbeFeed()
     var project = folder.CombineWithFilePath("probe.csproj");
     new XElement("Project", new XAttribute("Sdk", "Microsoft.NET.Sdk"),
         new XElement("PropertyGroup", new XElement("TargetFramework", "net10.0"), new XElement("NuGetAudit", "false")),
-        new XElement("ItemGroup", optionalPackages.Select(package => new XElement("PackageReference",
-            new XAttribute("Include", package.Name), new XAttribute("Version", $"[{versions[package.Name]}]"))))).Save(project.FullPath);
+        new XElement("ItemGroup", optionalPackages.SelectMany(package => package.Names).Select(name => new XElement("PackageReference",
+            new XAttribute("Include", name), new XAttribute("Version", $"[{versions[name]}]"))))).Save(project.FullPath);
     int exit = StartProcess("dotnet",
         new ProcessSettings { Arguments = $"restore \"{project}\" --verbosity quiet", RedirectStandardOutput = true, RedirectStandardError = true },
         out var output, out var errors);
@@ -178,9 +194,9 @@ void ProbeFeed()
         };
         found.Add(new XElement(package.Property, reason is null ? "true" : "false"));
         if (reason is null)
-            Information("{0} {1}: present, {2} enters the build", package.Name, versions[package.Name], package.Leaf);
+            Information("{0} {1}: present, {2} enters the build", package.Names[0], versions[package.Names[0]], package.Leaf);
         else
-            Information("{0} {1}: {2} is skipped, {3}; {4}", package.Name, versions[package.Name], package.Leaf, reason, package.Otherwise);
+            Information("{0} {1}: {2} is skipped, {3}; {4}", package.Names[0], versions[package.Names[0]], package.Leaf, reason, package.Otherwise);
     }
     DeleteDirectory(folder, new DeleteDirectorySettings { Recursive = true, Force = true });
     // A feed that did not answer is asked again by the next build.
@@ -189,8 +205,8 @@ void ProbeFeed()
     else if (FileExists(feedProps))
         DeleteFile(feedProps);
 
-    string MissingCode(OptionalPackage package) => lines
-        .Select(line => Regex.Match(line, $@"error (NU110\d): .*\b{Regex.Escape(package.Name)}(?!\.?\w)"))
+    string MissingCode(OptionalPackage package) => package.Names
+        .SelectMany(name => lines.Select(line => Regex.Match(line, $@"error (NU110\d): .*\b{Regex.Escape(name)}(?!\.?\w)")))
         .FirstOrDefault(match => match.Success)?.Groups[1].Value;
 }
 
@@ -201,7 +217,12 @@ TestTotals RunTests()
     CleanDirectory(reports);
     var totals = new TestTotals(0, 0, 0);
     var skipped = new SortedSet<string>(StringComparer.Ordinal);
-    string[] projects = [.. GetFiles("tests/*.Tests/*.csproj").Select(file => file.GetFilenameWithoutExtension().FullPath).Order(StringComparer.Ordinal)];
+    var leftOut = LeafProjects().Where(leaf => !IsPresent(leaf.Package)).ToArray();
+    string[] projects =
+    [
+        .. GetFiles("tests/*.Tests/*.csproj").Select(file => file.GetFilenameWithoutExtension().FullPath)
+            .Except(leftOut.Select(leaf => $"{leaf.Package.Leaf}.Tests")).Order(StringComparer.Ordinal),
+    ];
     foreach (string project in projects)
         Add(RunTestProject(project, null));
     foreach (string instructionSetSwitch in instructionSetSwitches)
@@ -211,6 +232,8 @@ TestTotals RunTests()
     }
     foreach (string reason in skipped)
         Information("skipped: {0}", reason);
+    foreach (var (package, leaves) in leftOut)
+        Information("left out: {0}, for the package feed lacks {1}; {2}", string.Join(" and ", leaves.Select(file => file.GetFilenameWithoutExtension())), string.Join(" or ", package.Names), package.Otherwise);
     return totals;
 
     void Add(TestTotals more) =>

@@ -24,6 +24,7 @@ internal static class DevicesCommand
             List<IBackend> backends = [new SimdBackend(threads), new ScalarBackend()];
             if (noCuda is null)
                 backends.InsertRange(0, Enumerable.Range(0, CudaDevice.Count).Select(ordinal => new CudaBackend(ordinal, threads)));
+            backends.AddRange(Enumerable.Range(0, IlgpuDevices.Count).Select(ordinal => IlgpuDevices.Create(ordinal, threads)));
             run.Results.Value("system", $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
             run.Results.Value("cores", Environment.ProcessorCount);
             run.Results.Value("memory_bytes", GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, $"{GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1e9:0.0} GB", "memory");
@@ -31,6 +32,8 @@ internal static class DevicesCommand
                 backends.Select(backend => (IReadOnlyList<ResultSheet.Cell>)[backend.Name, backend.Device, backend.Name == chosen.Name ? "yes" : "no"]));
             if (noCuda is not null)
                 run.Results.Value("cuda", noCuda);
+            if (IlgpuDevices.UnavailableReason is { } noIlgpu)
+                run.Results.Value("ilgpu", noIlgpu);
             foreach (CudaBackend backend in backends.OfType<CudaBackend>())
                 ShowGpu(run, backend);
             run.Results.Table("formats", ["format", "usable", "note"],

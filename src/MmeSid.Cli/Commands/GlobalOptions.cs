@@ -17,10 +17,10 @@ internal static class GlobalOptions
 
     public static readonly Option<string> Backend = new Option<string>("--backend")
     {
-        Description = "What computes: cuda (an NVIDIA GPU), simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
+        Description = "What computes: cuda (an NVIDIA GPU), ilgpu (the same through ILGPU, only when asked for), simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
         DefaultValueFactory = _ => "auto",
         Recursive = true,
-    }.AcceptOnlyFromAmong("auto", "cuda", "simd", "scalar");
+    }.AcceptOnlyFromAmong("auto", "cuda", "ilgpu", "simd", "scalar");
 
     public static readonly Option<ulong> Seed = new("--seed")
     {
@@ -63,6 +63,7 @@ internal static class GlobalOptions
     {
         "scalar" => new ScalarBackend(),
         "cuda" => new CudaBackend(threads: ThreadCount(parsed)),
+        "ilgpu" => IlgpuDevices.Create(0, ThreadCount(parsed)),
         "auto" when CudaBackend.UnavailableReason is null && !CudaBackend.IsDriverReplaced => new CudaBackend(threads: ThreadCount(parsed)),
         _ => new SimdBackend(ThreadCount(parsed)),
     };
