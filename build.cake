@@ -134,7 +134,9 @@ RunTarget(target);
 
 if (testTotals is not null)
 {
-    // After Cake's own report, so that this is the last line.
+    // After Cake's own report, so that these are the last lines.
+    foreach (var (package, projects) in LeafProjects().Where(leaf => !IsPresent(leaf.Package)))
+        Console.Out.WriteLine($"left out: {string.Join(", ", projects.Select(file => file.GetFilenameWithoutExtension()))}: {(FileExists(feedProps) ? $"the package feed lacks {string.Join(" or ", package.Names)}" : "the package feed could not be asked")}; {package.Otherwise}");
     Console.Out.WriteLine($"{testTotals.Passed} passed, {testTotals.Failed} failed, {testTotals.Skipped} skipped");
     Console.Out.Flush();
     if (testTotals.Failed > 0 || testTotals.Passed == 0)
@@ -153,9 +155,9 @@ void Run(FilePath tool, ProcessArgumentBuilder arguments, DirectoryPath folder =
         throw new CakeException($"{tool.GetFilename()} {arguments.RenderSafe()} ended with exit code {exit}");
 }
 
-/// The leaf projects that exist, each with its tests.
+/// The leaf projects that exist, each with the projects of its tests.
 IEnumerable<(OptionalPackage Package, FilePath[] Projects)> LeafProjects() => optionalPackages
-    .Select(package => (package, GetFiles($"{{kernels,src,tests}}/{package.Leaf}/*.csproj").Concat(GetFiles($"tests/{package.Leaf}.Tests/*.csproj")).ToArray()))
+    .Select(package => (package, GetFiles($"{{kernels,src,tests}}/{package.Leaf}/*.csproj").Concat(GetFiles($"tests/{package.Leaf}.*/*.csproj")).ToArray()))
     .Where(leaf => leaf.Item2.Length > 0);
 
 /// What the target Probe found.
@@ -217,11 +219,10 @@ TestTotals RunTests()
     CleanDirectory(reports);
     var totals = new TestTotals(0, 0, 0);
     var skipped = new SortedSet<string>(StringComparer.Ordinal);
-    var leftOut = LeafProjects().Where(leaf => !IsPresent(leaf.Package)).ToArray();
     string[] projects =
     [
         .. GetFiles("tests/*.Tests/*.csproj").Select(file => file.GetFilenameWithoutExtension().FullPath)
-            .Except(leftOut.Select(leaf => $"{leaf.Package.Leaf}.Tests")).Order(StringComparer.Ordinal),
+            .Except(optionalPackages.Where(package => !IsPresent(package)).Select(package => $"{package.Leaf}.Tests")).Order(StringComparer.Ordinal),
     ];
     foreach (string project in projects)
         Add(RunTestProject(project, null));
@@ -232,8 +233,6 @@ TestTotals RunTests()
     }
     foreach (string reason in skipped)
         Information("skipped: {0}", reason);
-    foreach (var (package, leaves) in leftOut)
-        Information("left out: {0}, for the package feed lacks {1}; {2}", string.Join(" and ", leaves.Select(file => file.GetFilenameWithoutExtension())), string.Join(" or ", package.Names), package.Otherwise);
     return totals;
 
     void Add(TestTotals more) =>

@@ -95,7 +95,7 @@ public sealed partial class IlgpuBackend
                 for (int start = 0; start < rows.Count; start += batch)
                 {
                     int count = Math.Min(batch, rows.Count - start);
-                    Transfers.Copy(rows.Slice(start, count), staging.Span, d, _host.Threads);
+                    RowCopy.Copy(rows.Slice(start, count), staging.Span, d, _host.Threads);
                     stream.Upload(values.View, staging.Span[..(count * d)]);
                     (int[] order, int[] starts, int[] present) = RowsByCode(codes.Slice(start, count), codeCount);
                     using MemoryBuffer1D<int, Stride1D.Dense> deviceOrder = _device.Allocate<int>(stream, order);

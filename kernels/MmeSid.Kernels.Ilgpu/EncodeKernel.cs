@@ -426,11 +426,11 @@ internal static class EncodeKernel
             }
         }
         bool decided = count > 0;
-        double bestBound = DistanceBound(a.Level, width, magnitude, bestDistance);
+        double bestBound = Bounds.SquaredDistance(width, a.Level, magnitude, bestDistance);
         for (int c = 0; c < count; c++)
         {
             double distance = Sum(sums, c);
-            if (a.Candidates[(long)index * kCandidates + c] != best && distance - bestDistance <= bestBound + DistanceBound(a.Level, width, magnitude, distance))
+            if (a.Candidates[(long)index * kCandidates + c] != best && distance - bestDistance <= bestBound + Bounds.SquaredDistance(width, a.Level, magnitude, distance))
                 decided = false;
         }
         a.Rows.Codes[(long)row * levels + a.Level] = (ushort)best;
@@ -446,14 +446,6 @@ internal static class EncodeKernel
         for (int i = 0; i < kRecheckThreads; i++)
             sum += sums[candidate * (kRecheckThreads + 1) + i];
         return sum;
-    }
-
-    // Bounds.SquaredDistance, which no kernel can call.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static double DistanceBound(int level, int width, double magnitude, double squaredDistance)
-    {
-        double distance = XMath.Sqrt(squaredDistance), shift = Bounds.Float64 * 2 * (level + 1) * (magnitude + distance);
-        return Bounds.Slack * (2 * distance * shift + shift * shift + Bounds.Float64 * (width + 3) * squaredDistance);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -37,7 +37,7 @@ internal sealed class IlgpuEncoder : IEncoder
         _host = host;
         _options = options;
         _wide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
-        _stride = IlgpuLevel.PaddedDepth(plan.Dimension * (_wide ? 2 : 1));
+        _stride = ProductTile.PaddedDepth(plan.Dimension * (_wide ? 2 : 1));
         _largestNorms = Recheck.LargestNorms(plan);
         _exact = new Lazy<IEncoder>(() => _host.CreateEncoder(Plan, _options));
         float[] centre = SimdEncoder.Centre(plan);
@@ -171,7 +171,7 @@ internal sealed class IlgpuEncoder : IEncoder
                 Rows = batch, Operands = slot.Operands.View.BaseView.Cast<Float4>(), Codewords = level.Codewords, Biases = level.Biases,
                 Tables = level.Tables, TableOffsets = level.TableOffsets, Margins = slot.Margins.View,
                 Open = slot.Open.View, CandidateCounts = slot.CandidateCounts.View, Candidates = slot.Candidates.View, Counters = slot.Counters.View,
-                OperandStride = _stride / 4, CodewordStride = IlgpuLevel.PaddedDepth(level.Depth) / 4, Depth = IlgpuLevel.PaddedDepth(level.Depth),
+                OperandStride = _stride / 4, CodewordStride = ProductTile.PaddedDepth(level.Depth) / 4, Depth = ProductTile.PaddedDepth(level.Depth),
                 PaddedCodes = level.PaddedCodes, Level = index, TableCount = level.TableCount,
             });
             _device.Kernel<RecheckArguments>(EncodeKernel.Recheck)(stream, (Math.Min(count, _device.Accelerator.NumMultiprocessors * kRecheckBlocksPerMultiprocessor), EncodeKernel.kRecheckThreads), new RecheckArguments
@@ -308,7 +308,7 @@ internal sealed class IlgpuEncoder : IEncoder
         public void Begin(RowView rows, int first, bool errors, int threads)
         {
             int d = rows.Dimension, levels = _encoder.Plan.Levels;
-            Transfers.Copy(rows, ValuesOnHost.Span, d, threads);
+            RowCopy.Copy(rows, ValuesOnHost.Span, d, threads);
             CountersOnHost.Span.Clear();
             CountersOnHost[levels + (int)EncodeCounter.BadRow] = int.MaxValue;
             Count = rows.Count;

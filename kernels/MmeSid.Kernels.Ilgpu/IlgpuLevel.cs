@@ -19,7 +19,7 @@ internal sealed class IlgpuLevel : IDisposable
         TableCount = screen.Tables;
         SubtrahendRounding = (form == EncodeForm.Wide ? 2 : 1) * (screen.IsFirst ? Bounds.Float32 * screen.MaximumNorm : 0);
         SetBound(screen);
-        int d = plan.Dimension, stride = PaddedDepth(Depth);
+        int d = plan.Dimension, stride = ProductTile.PaddedDepth(Depth);
         try
         {
             float[] codewords = new float[checked(PaddedCodes * stride)], subtrahends = new float[checked(screen.CodeCount * d)];
@@ -84,9 +84,6 @@ internal sealed class IlgpuLevel : IDisposable
     /// <summary>What the roundings of the subtrahends themselves add to ‖r̂ − r‖ of the next level.</summary>
     public double SubtrahendRounding { get; }
 
-    /// <summary>A depth with its zeros: whole steps of a tile.</summary>
-    public static int PaddedDepth(int depth) => (depth + ProductTile.kDepth - 1) / ProductTile.kDepth * ProductTile.kDepth;
-
     public void Dispose()
     {
         foreach (IDisposable memory in _owned)
@@ -97,8 +94,8 @@ internal sealed class IlgpuLevel : IDisposable
     private void SetBound(ScreenLevel screen)
     {
         const double u = Bounds.Float32;
-        double slack = Bounds.NormSlack(PaddedDepth(Depth)), sums = screen.MaximumBias + screen.TableMaximum, roundings = (2 + screen.Tables) * u;
-        Constant = slack * (u * sums + roundings * sums + screen.TableEvaluationError) + Bounds.Underflow(PaddedDepth(Depth));
+        double slack = Bounds.NormSlack(ProductTile.PaddedDepth(Depth)), sums = screen.MaximumBias + screen.TableMaximum, roundings = (2 + screen.Tables) * u;
+        Constant = slack * (u * sums + roundings * sums + screen.TableEvaluationError) + Bounds.Underflow(ProductTile.PaddedDepth(Depth));
         PerNorm = slack * 2 * (Bounds.Product(Depth) + screen.OperandRounding + roundings) * screen.MaximumNorm;
         PerError = slack * 2 * screen.MaximumNorm;
         LargestNorm = sums < kOverflow ? Math.Min(float.MaxValue, (kOverflow - sums) / Math.Max(2 * screen.MaximumNorm, 1e-30)) : -1;

@@ -21,7 +21,7 @@ internal struct MmdSumsArguments
     /// <summary>−1 / 2σ_t² per unit of scaled squared distance.</summary>
     public ArrayView<double> Rates;
 
-    /// <summary>[tiles down, tiles across], the sum of each tile.</summary>
+    /// <summary>[tiles down, kParts or fewer], the sum of each group.</summary>
     public ArrayView<double> Sums;
 
     public int RowCount, ColumnCount, Depth, RateCount;
@@ -38,8 +38,8 @@ internal struct MmdSumsArguments
 ///   out   S, T, C, mean, f64; relative error of each ≤ Bounds.MmdSums
 ///   uses  ‖x − y‖² = ‖x̂‖² + ‖ŷ‖² − 2x̂·ŷ, x̂ = x − joint mean, clamped at 0; the mean needs no pairs; of S and T only pairs i &lt; j, counted twice
 ///         exponents down to −60 in float32, lower ones in float64, pair by pair
-///   work  a group owns a tile of kRows × kColumns pairs, a thread 8 × 8 of them: eight exponentials are added in float32, all else in float64;
-///         the host centres the rows and adds the tiles' sums in their order
+///   work  a group owns kRows rows and every kParts-th tile of kColumns columns, a thread 8 × 8 pairs of each: eight exponentials are added in
+///         float32, all else in float64; the host centres the rows and adds the groups' sums in their order
 ///   cost  d·(n + m)² flop, (n + m)²/2·|factors| exponentials
 /// </code>
 /// </summary>
@@ -47,45 +47,47 @@ internal static class MmdSumsKernel
 {
     public const int kRows = ProductTile.kRows, kColumns = ProductTile.kCodes, kThreads = ProductTile.kThreads;
 
+    /// <summary>Sums per tile of rows that the host adds: enough groups for any device, and memory that grows with the rows alone.</summary>
+    public const int kParts = 16;
+
     // Threads that add the others' sums: a first round of as many, then one.
     private const int kAdders = 16;
     private const float kLeastExponent32 = -60;
 
-    /// <summary>A group per tile: x across, y down.</summary>
+    /// <summary>A group per part of the columns, x, and tile of rows, y.</summary>
     public static void PairSums(MmdSumsArguments a)
     {
         ArrayView<Float4> rows = SharedMemory.Allocate<Float4>(ProductTile.kShared), columns = SharedMemory.Allocate<Float4>(ProductTile.kShared);
         ArrayView<double> parts = SharedMemory.Allocate<double>(kThreads);
-        int firstRow = Grid.IdxY * kRows, firstColumn = Grid.IdxX * kColumns, down = ProductTile.Down, across = ProductTile.Across;
-        // The same for all threads of the group.
-        if (a.Triangle != 0 && Grid.IdxX < Grid.IdxY)
-        {
-            if (Group.IdxX == 0)
-                a.Sums[(long)Grid.IdxY * Grid.DimX + Grid.IdxX] = 0;
-            return;
-        }
-        Products d = ProductTile.Multiply(a.Rows, a.Columns, firstRow, firstColumn, a.Depth / 4, a.Depth / 4, a.Depth, rows, columns);
-        int left = firstColumn + ProductTile.Own(across, 0), right = firstColumn + ProductTile.Own(across, 4);
-        d.R0 = Distances(a, d.R0, firstRow + ProductTile.Own(down, 0), left, right);
-        d.R1 = Distances(a, d.R1, firstRow + ProductTile.Own(down, 1), left, right);
-        d.R2 = Distances(a, d.R2, firstRow + ProductTile.Own(down, 2), left, right);
-        d.R3 = Distances(a, d.R3, firstRow + ProductTile.Own(down, 3), left, right);
-        d.R4 = Distances(a, d.R4, firstRow + ProductTile.Own(down, 4), left, right);
-        d.R5 = Distances(a, d.R5, firstRow + ProductTile.Own(down, 5), left, right);
-        d.R6 = Distances(a, d.R6, firstRow + ProductTile.Own(down, 6), left, right);
-        d.R7 = Distances(a, d.R7, firstRow + ProductTile.Own(down, 7), left, right);
+        int firstRow = Grid.IdxY * kRows, down = ProductTile.Down, across = ProductTile.Across;
         double sum = 0;
-        for (int t = 0; t < a.RateCount; t++)
+        for (int firstColumn = Grid.IdxX * kColumns; firstColumn < a.ColumnCount; firstColumn += Grid.DimX * kColumns)
         {
-            double rate = a.Rates[t];
-            sum += Exponentials(d.R0, rate);
-            sum += Exponentials(d.R1, rate);
-            sum += Exponentials(d.R2, rate);
-            sum += Exponentials(d.R3, rate);
-            sum += Exponentials(d.R4, rate);
-            sum += Exponentials(d.R5, rate);
-            sum += Exponentials(d.R6, rate);
-            sum += Exponentials(d.R7, rate);
+            // The same for all threads of the group: tiles below the diagonal hold no pair that counts.
+            if (a.Triangle != 0 && firstColumn < firstRow)
+                continue;
+            Products d = ProductTile.Multiply(a.Rows, a.Columns, firstRow, firstColumn, a.Depth / 4, a.Depth / 4, a.Depth, rows, columns);
+            int left = firstColumn + ProductTile.Own(across, 0), right = firstColumn + ProductTile.Own(across, 4);
+            d.R0 = Distances(a, d.R0, firstRow + ProductTile.Own(down, 0), left, right);
+            d.R1 = Distances(a, d.R1, firstRow + ProductTile.Own(down, 1), left, right);
+            d.R2 = Distances(a, d.R2, firstRow + ProductTile.Own(down, 2), left, right);
+            d.R3 = Distances(a, d.R3, firstRow + ProductTile.Own(down, 3), left, right);
+            d.R4 = Distances(a, d.R4, firstRow + ProductTile.Own(down, 4), left, right);
+            d.R5 = Distances(a, d.R5, firstRow + ProductTile.Own(down, 5), left, right);
+            d.R6 = Distances(a, d.R6, firstRow + ProductTile.Own(down, 6), left, right);
+            d.R7 = Distances(a, d.R7, firstRow + ProductTile.Own(down, 7), left, right);
+            for (int t = 0; t < a.RateCount; t++)
+            {
+                double rate = a.Rates[t];
+                sum += Exponentials(d.R0, rate);
+                sum += Exponentials(d.R1, rate);
+                sum += Exponentials(d.R2, rate);
+                sum += Exponentials(d.R3, rate);
+                sum += Exponentials(d.R4, rate);
+                sum += Exponentials(d.R5, rate);
+                sum += Exponentials(d.R6, rate);
+                sum += Exponentials(d.R7, rate);
+            }
         }
         parts[Group.IdxX] = sum;
         Group.Barrier();
@@ -201,7 +203,7 @@ public sealed partial class IlgpuBackend
     public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel)
     {
         OpArguments.CheckMmdSums(source, target, kernel);
-        if (LargestValue(source) > Centring.kLargestValue || LargestValue(target) > Centring.kLargestValue)
+        if (SimdBackend.LargestValue(source) > Centring.kLargestValue || SimdBackend.LargestValue(target) > Centring.kLargestValue)
             return _host.MmdSums(source, target, kernel);
         double[] centre = Centring.Mean(source, target, _host.Threads);
         double[] sourceNorms = Centring.SquaredNorms(source, centre, _host.Threads), targetNorms = Centring.SquaredNorms(target, centre, _host.Threads);
@@ -234,66 +236,50 @@ public sealed partial class IlgpuBackend
         }
     }
 
-    private static float LargestValue(RowView rows)
-    {
-        float largest = 0;
-        for (int i = 0; i < rows.Count; i++)
-            largest = Math.Max(largest, Math.Abs(TensorPrimitives.MaxMagnitude(rows[i])));
-        return largest;
-    }
-
     // Σ k over all pairs, or over those of row < column where both sets are one.
     private double PairSum(AcceleratorStream stream, PairOperand rows, PairOperand columns, MemoryBuffer1D<double, Stride1D.Dense> rates, int rateCount)
     {
-        using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = _device.Allocate<double>((long)rows.Tiles * columns.Tiles);
-        _device.Kernel<MmdSumsArguments>(MmdSumsKernel.PairSums)(stream, new KernelConfig(new Index2D(columns.Tiles, rows.Tiles), new Index2D(MmdSumsKernel.kThreads, 1)), new MmdSumsArguments
+        int parts = Math.Min(MmdSumsKernel.kParts, columns.Tiles);
+        using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = _device.Allocate<double>((long)rows.Tiles * parts);
+        _device.Kernel<MmdSumsArguments>(MmdSumsKernel.PairSums)(stream, new KernelConfig(new Index2D(parts, rows.Tiles), new Index2D(MmdSumsKernel.kThreads, 1)), new MmdSumsArguments
         {
             Rows = rows.Values, Columns = columns.Values, RowNorms = rows.Norms, ColumnNorms = columns.Norms.Cast<Float4>(), Rates = rates.View, Sums = deviceSums.View,
             RowCount = rows.Count, ColumnCount = columns.Count, Depth = rows.Depth, RateCount = rateCount, Triangle = ReferenceEquals(rows, columns) ? 1 : 0,
         });
-        double[] sums = new double[rows.Tiles * columns.Tiles];
+        double[] sums = new double[rows.Tiles * parts];
         stream.Download(sums.AsSpan(), deviceSums.View);
         double sum = 0;
-        foreach (double tile in sums)
-            sum += tile;
+        foreach (double part in sums)
+            sum += part;
         return sum;
     }
 
-    /// <summary>One set of rows on the device, centred and scaled, with squared norms, in whole tiles.</summary>
+    /// <summary>One set of rows on the device, centred and scaled, with squared norms; memory for whole tiles, of which no pair counts behind the last row.</summary>
     private sealed unsafe class PairOperand : IDisposable
     {
         private const int kRowsPerUnit = 512;
+        private const long kStagingBytes = 64L << 20;
 
         private readonly MemoryBuffer1D<float, Stride1D.Dense> _values, _norms;
 
         public PairOperand(IlgpuDevice device, AcceleratorStream stream, RowView rows, float[] centre, int exponent, int threads)
         {
             Count = rows.Count;
-            Depth = IlgpuLevel.PaddedDepth(rows.Dimension);
-            int padded = Tiles * ProductTile.kRows, d = rows.Dimension, depth = Depth, count = Count;
-            nint stride = rows.Stride;
-            using PageLockedArray1D<float> staging = device.Accelerator.AllocatePageLocked1D<float>((long)padded * Depth, uninitialized: false);
-            float[] norms = new float[padded];
-            float[] operands = staging.GetArray();
-            fixed (float* pinned = rows.Values)
+            Depth = ProductTile.PaddedDepth(rows.Dimension);
+            int perCopy = (int)Math.Clamp(kStagingBytes / (sizeof(float) * (long)Depth), 1, Count);
+            // Zeros behind the rows' own values, which nothing overwrites.
+            using PageLockedArray1D<float> staging = device.Accelerator.AllocatePageLocked1D<float>((long)perCopy * Depth, uninitialized: false);
+            float[] norms = new float[Tiles * ProductTile.kRows];
+            _values = device.Allocate<float>((long)norms.Length * Depth);
+            for (int start = 0; start < Count; start += perCopy)
             {
-                float* x = pinned;
-                Parallel.For(0, (count + kRowsPerUnit - 1) / kRowsPerUnit, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
-                {
-                    double[] row = new double[d];
-                    for (int i = unit * kRowsPerUnit; i < Math.Min(count, (unit + 1) * kRowsPerUnit); i++)
-                    {
-                        Span<float> operand = operands.AsSpan(i * depth, d);
-                        Centring.Write(new ReadOnlySpan<float>(x + i * stride, d), centre, exponent, operand);
-                        TensorPrimitives.ConvertTruncating<float, double>(operand, row);
-                        norms[i] = (float)TensorPrimitives.SumOfSquares<double>(row);
-                    }
-                });
+                int count = Math.Min(perCopy, Count - start);
+                Write(rows.Slice(start, count), centre, exponent, staging.GetArray(), norms.AsMemory(start), threads);
+                stream.Upload(_values.View.BaseView.SubView((long)start * Depth), staging.Span[..(count * Depth)]);
+                // Staging is filled again.
+                stream.Synchronize();
             }
-            _values = device.Allocate<float>(stream, staging.Span);
             _norms = device.Allocate<float>(stream, norms);
-            // The staging memory goes with this constructor.
-            stream.Synchronize();
         }
 
         public int Count { get; }
@@ -310,6 +296,27 @@ public sealed partial class IlgpuBackend
         {
             _values.Dispose();
             _norms.Dispose();
+        }
+
+        private void Write(RowView rows, float[] centre, int exponent, float[] operands, Memory<float> norms, int threads)
+        {
+            int d = rows.Dimension, count = rows.Count;
+            nint stride = rows.Stride;
+            fixed (float* pinned = rows.Values)
+            {
+                float* x = pinned;
+                Parallel.For(0, (count + kRowsPerUnit - 1) / kRowsPerUnit, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
+                {
+                    double[] row = new double[d];
+                    for (int i = unit * kRowsPerUnit; i < Math.Min(count, (unit + 1) * kRowsPerUnit); i++)
+                    {
+                        Span<float> operand = operands.AsSpan(i * Depth, d);
+                        Centring.Write(new ReadOnlySpan<float>(x + i * stride, d), centre, exponent, operand);
+                        TensorPrimitives.ConvertTruncating<float, double>(operand, row);
+                        norms.Span[i] = (float)TensorPrimitives.SumOfSquares<double>(row);
+                    }
+                });
+            }
         }
     }
 }

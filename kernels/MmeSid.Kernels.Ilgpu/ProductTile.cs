@@ -88,6 +88,9 @@ internal static class ProductTile
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Own(int group, int i) => group * 4 + i % 4 + i / 4 * kHalf;
 
+    /// <summary>A depth with its zeros: whole steps of kDepth.</summary>
+    public static int PaddedDepth(int depth) => (depth + kDepth - 1) / kDepth * kDepth;
+
     /// <summary>Which group of codes is the thread's.</summary>
     public static int Across => Group.IdxX % kAcross;
 

@@ -152,7 +152,7 @@ internal static class TopInnerProductsKernel
 public sealed partial class IlgpuBackend
 {
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">The queries do not fit the device's memory.</exception>
+    /// <exception cref="InsufficientMemoryException">A batch of items and queries, 320 MB, does not fit the device's memory.</exception>
     public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
     {
         OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);
@@ -166,7 +166,14 @@ public sealed partial class IlgpuBackend
             try
             {
                 _device.Accelerator.Bind();
-                if (TopSearch.Run(_device, queries, items, count, indices, scores, _host.Threads))
+                int most = TopSearch.MostQueries(queries.Dimension), start = 0;
+                for (int size; start < queries.Count; start += size)
+                {
+                    size = Math.Min(most, queries.Count - start);
+                    if (!TopSearch.Run(_device, queries.Slice(start, size), items, count, indices.Slice(start * count, size * count), scores.Slice(start * count, size * count), _host.Threads))
+                        break;
+                }
+                if (start >= queries.Count)
                     return;
             }
             catch (AcceleratorException error)
@@ -191,6 +198,10 @@ internal sealed unsafe class TopSearch
     // Queries whose scores of a part are noted in one list.
     private const int kQueriesPerList = 512;
     private const long kMostItemBytes = 64L << 20;
+
+    // Of one scan of the items: a query's candidates take 25 KB of the host's memory at first.
+    private const int kMostQueries = 1 << 14;
+    private const long kMostQueryBytes = 256L << 20;
 
     // ‖x‖‖q‖ up to here cannot overflow a float32 product.
     private const double kLargestProduct = 1e37;
@@ -247,11 +258,14 @@ internal sealed unsafe class TopSearch
         }
     }
 
+    /// <summary>Queries of one <see cref="Run"/>.</summary>
+    public static int MostQueries(int dimension) => (int)Math.Clamp(kMostQueryBytes / (sizeof(float) * (long)dimension), 1, kMostQueries);
+
     private static int WholeTiles(int rows) => (rows + ProductTile.kRows - 1) / ProductTile.kRows * ProductTile.kRows;
 
     private bool Scan(IlgpuDevice device, RowView queries, RowView items, int threads)
     {
-        int depth = IlgpuLevel.PaddedDepth(_dimension), paddedQueries = WholeTiles(_queryCount), listed = Math.Min(_queryCount, kQueriesPerList);
+        int depth = ProductTile.PaddedDepth(_dimension), paddedQueries = WholeTiles(_queryCount), listed = Math.Min(_queryCount, kQueriesPerList);
         int mostPart = (int)Math.Clamp(kMostItemBytes / (sizeof(float) * (long)depth) / kLeastPart * kLeastPart, kLeastPart, WholeTiles(Math.Max(kLeastPart, items.Count)));
         using AcceleratorStream stream = device.Accelerator.CreateStream();
         using PageLockedArray1D<float> staging = device.Accelerator.AllocatePageLocked1D<float>((long)mostPart * depth, uninitialized: true);
@@ -261,7 +275,7 @@ internal sealed unsafe class TopSearch
         using MemoryBuffer1D<int, Stride1D.Dense> deviceFound = device.Allocate<int>(1), deviceBad = device.Allocate<int>(1);
         using MemoryBuffer1D<uint, Stride1D.Dense> deviceSquare = device.Allocate<uint>(1);
         float[] queryValues = new float[paddedQueries * depth];
-        Transfers.Copy(queries, queryValues, depth, threads);
+        RowCopy.Copy(queries, queryValues, depth, threads);
         stream.Upload<float>(deviceQueries.View, queryValues);
         var reached = new ReachedScore[listed * kLeastPart];
         int[] found = new int[1];
@@ -270,7 +284,7 @@ internal sealed unsafe class TopSearch
         for (int start = 0; start < items.Count;)
         {
             int size = Math.Min(part, items.Count - start);
-            Transfers.Copy(items.Slice(start, size), staging.Span, depth, threads);
+            RowCopy.Copy(items.Slice(start, size), staging.Span, depth, threads);
             stream.Upload(deviceItems.View, staging.Span[..(size * depth)]);
             double square = LargestSquare(device, stream, deviceItems, deviceSquare, deviceBad, start, size, depth, items);
             double norm = Math.Sqrt(Bounds.NormSlack(depth) * square + Bounds.Underflow(depth));

@@ -3,11 +3,9 @@ using ILGPU.Runtime;
 
 namespace MmeSid.Kernels.Ilgpu;
 
-/// <summary>Copies between the host and a device, and of rows into the shape that kernels read.</summary>
+/// <summary>Copies between the host and a device.</summary>
 internal static unsafe class Transfers
 {
-    private const long kBytesPerUnit = 1 << 20;
-
     /// <summary>Copies to the front of a view. The values may change when the call returns, unless they are page-locked: then when the stream has come so far.</summary>
     public static void Upload<T>(this AcceleratorStream stream, ArrayView<T> to, ReadOnlySpan<T> values)
         where T : unmanaged
@@ -37,26 +35,5 @@ internal static unsafe class Transfers
     {
         if (length > 0)
             from.SubView(0, length).CopyToCPUUnsafeAsync(stream, ref to[0], length);
-    }
-
-    /// <summary>Writes row i from <c>i · stride</c>, zeros behind its own values, on all threads: one core does not fill the link to a device.</summary>
-    public static void Copy(RowView rows, Span<float> destination, int stride, int threads)
-    {
-        int d = rows.Dimension, count = rows.Count;
-        nint sourceStride = rows.Stride;
-        int perUnit = (int)Math.Max(1, kBytesPerUnit / (sizeof(float) * (long)d)), units = (count + perUnit - 1) / perUnit;
-        fixed (float* first = rows.Values, to = destination)
-        {
-            float* source = first, target = to;
-            Parallel.For(0, units, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
-            {
-                for (int i = unit * perUnit; i < Math.Min(count, (unit + 1) * perUnit); i++)
-                {
-                    var row = new Span<float>(target + (nint)i * stride, stride);
-                    new ReadOnlySpan<float>(source + i * sourceStride, d).CopyTo(row);
-                    row[d..].Clear();
-                }
-            });
-        }
     }
 }

@@ -73,7 +73,8 @@ public sealed partial class SimdBackend
         return new MmdSums(sourceSum, targetSum, crossSum, mean);
     }
 
-    private static float LargestValue(RowView rows)
+    /// <summary>Largest |value|.</summary>
+    internal static float LargestValue(RowView rows)
     {
         float largest = 0;
         for (int i = 0; i < rows.Count; i++)

@@ -1,6 +1,6 @@
-namespace MmeSid.Kernels.Cuda;
+namespace MmeSid.Kernels;
 
-/// <summary>Rows from wherever they lie to pinned memory, one behind the other.</summary>
+/// <summary>Rows from wherever they lie to memory that a device copies from, one behind the other.</summary>
 internal static unsafe class RowCopy
 {
     private const long kBytesPerUnit = 1 << 20;
