@@ -73,8 +73,6 @@ internal static class AccumulateKernel
 
 public sealed partial class IlgpuBackend
 {
-    private const long kAccumulateBytes = 256L << 20;
-
     /// <inheritdoc/>
     /// <exception cref="InsufficientMemoryException">The sums and one row do not fit the device's memory.</exception>
     public void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts)
@@ -82,27 +80,27 @@ public sealed partial class IlgpuBackend
         OpArguments.CheckAccumulate(rows, codes, codeCount, sums, counts);
         if (rows.Count == 0)
             return;
-        int d = rows.Dimension, batch = (int)Math.Clamp(kAccumulateBytes / (sizeof(float) * (long)d), 1, rows.Count);
-        lock (_device.Gate)
+        int d = rows.Dimension, batch = (int)Math.Clamp(StagingBytes / (sizeof(float) * (long)d), 1, rows.Count);
+        lock (Gpu.Gate)
         {
             try
             {
-                _device.Accelerator.Bind();
-                using AcceleratorStream stream = _device.Accelerator.CreateStream();
-                using PageLockedArray1D<float> staging = _device.Accelerator.AllocatePageLocked1D<float>((long)batch * d, uninitialized: true);
-                using MemoryBuffer1D<float, Stride1D.Dense> values = _device.Allocate<float>((long)batch * d);
-                using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = _device.Allocate<double>(stream, sums);
+                Gpu.Accelerator.Bind();
+                using AcceleratorStream stream = Gpu.Accelerator.CreateStream();
+                using PageLockedArray1D<float> staging = Gpu.Accelerator.AllocatePageLocked1D<float>((long)batch * d, uninitialized: true);
+                using MemoryBuffer1D<float, Stride1D.Dense> values = Gpu.Allocate<float>((long)batch * d);
+                using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = Gpu.Allocate<double>(stream, sums);
                 for (int start = 0; start < rows.Count; start += batch)
                 {
                     int count = Math.Min(batch, rows.Count - start);
-                    RowCopy.Copy(rows.Slice(start, count), staging.Span, d, _host.Threads);
+                    RowCopy.Copy(rows.Slice(start, count), staging.Span, d, Threads);
                     stream.Upload(values.View, staging.Span[..(count * d)]);
                     (int[] order, int[] starts, int[] present) = RowsByCode(codes.Slice(start, count), codeCount);
-                    using MemoryBuffer1D<int, Stride1D.Dense> deviceOrder = _device.Allocate<int>(stream, order);
-                    using MemoryBuffer1D<int, Stride1D.Dense> deviceStarts = _device.Allocate<int>(stream, starts);
-                    using MemoryBuffer1D<int, Stride1D.Dense> deviceCodes = _device.Allocate<int>(stream, present);
+                    using MemoryBuffer1D<int, Stride1D.Dense> deviceOrder = Gpu.Allocate<int>(stream, order);
+                    using MemoryBuffer1D<int, Stride1D.Dense> deviceStarts = Gpu.Allocate<int>(stream, starts);
+                    using MemoryBuffer1D<int, Stride1D.Dense> deviceCodes = Gpu.Allocate<int>(stream, present);
                     long threads = (long)present.Length * d;
-                    _device.Kernel<AccumulateArguments>(AccumulateKernel.Add)(stream, (checked((int)((threads + AccumulateKernel.kThreads - 1) / AccumulateKernel.kThreads)), AccumulateKernel.kThreads), new AccumulateArguments
+                    Gpu.Kernel<AccumulateArguments>(AccumulateKernel.Add)(stream, (checked((int)((threads + AccumulateKernel.kThreads - 1) / AccumulateKernel.kThreads)), AccumulateKernel.kThreads), new AccumulateArguments
                     {
                         Rows = values.View, Order = deviceOrder.View, Starts = deviceStarts.View, Codes = deviceCodes.View, Sums = deviceSums.View,
                         CodeCount = present.Length, Dimension = d,

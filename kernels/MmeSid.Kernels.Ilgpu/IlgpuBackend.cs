@@ -3,14 +3,13 @@ using MmeSid.Kernels.Simd;
 namespace MmeSid.Kernels.Ilgpu;
 
 /// <summary>
-/// The kernels in C#, compiled for an NVIDIA GPU by ILGPU. Codes, sums and orders are the oracle's bit for bit. Encoding, accumulation, MMD and
-/// the largest products run on the device; beams wider than 1 and <see cref="SinkhornAssign"/> on the host's vectors. Thread-safe: a device does
-/// one operation at a time.
+/// The kernels in C#, compiled for an NVIDIA GPU by ILGPU. Codes, orders and the sums of <see cref="Accumulate"/> are the oracle's bit for bit, those of
+/// <see cref="MmdSums"/> the same bytes on every run. Encoding, accumulation, MMD and the largest products run on the device; beams wider than 1,
+/// <see cref="SinkhornAssign"/> and input that float32 cannot serve on the host's vectors. Thread-safe: a device does one operation at a time.
 /// </summary>
 public sealed partial class IlgpuBackend : IBackend
 {
     private readonly SimdBackend _host;
-    private readonly IlgpuDevice _device;
 
     /// <summary>Opens a GPU.</summary>
     /// <param name="ordinal">0 the first.</param>
@@ -23,7 +22,7 @@ public sealed partial class IlgpuBackend : IBackend
 
     internal IlgpuBackend(IlgpuDevice device, int threads)
     {
-        _device = device;
+        Gpu = device;
         _host = new SimdBackend(threads);
     }
 
@@ -33,11 +32,20 @@ public sealed partial class IlgpuBackend : IBackend
     /// <summary>Why this backend cannot be used here, in one line, or null where it can.</summary>
     public static string? UnavailableReason => DeviceCount > 0 ? null : "ILGPU finds no NVIDIA driver, or no GPU that it supports";
 
+    /// <summary>The GPU, or the simulator.</summary>
+    internal IlgpuDevice Gpu { get; }
+
+    /// <summary>Host threads.</summary>
+    internal int Threads => _host.Threads;
+
+    /// <summary>Bytes of rows that pass through page-locked memory at a time, except in Encode. No bit of a result depends on it.</summary>
+    internal long StagingBytes { get; init; } = 64L << 20;
+
     /// <inheritdoc/>
     public string Name => "ilgpu";
 
     /// <inheritdoc/>
-    public string Device => _device.Name;
+    public string Device => Gpu.Name;
 
     /// <inheritdoc/>
     /// <exception cref="InsufficientMemoryException">The plan does not fit the device's memory.</exception>
@@ -46,7 +54,7 @@ public sealed partial class IlgpuBackend : IBackend
         ArgumentNullException.ThrowIfNull(plan);
         options ??= new EncodeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Beam, 1);
-        return options.Beam == 1 ? new IlgpuEncoder(_device, plan, options, _host) : _host.CreateEncoder(plan, options);
+        return options.Beam == 1 ? new IlgpuEncoder(Gpu, plan, options, _host) : _host.CreateEncoder(plan, options);
     }
 
     /// <inheritdoc/>

@@ -54,14 +54,14 @@ internal static class MmdSumsKernel
     private const int kAdders = 16;
     private const float kLeastExponent32 = -60;
 
-    /// <summary>A group per part of the columns, x, and tile of rows, y.</summary>
+    /// <summary>A group per tile of rows, x, and part of the columns, y.</summary>
     public static void PairSums(MmdSumsArguments a)
     {
         ArrayView<Float4> rows = SharedMemory.Allocate<Float4>(ProductTile.kShared), columns = SharedMemory.Allocate<Float4>(ProductTile.kShared);
         ArrayView<double> parts = SharedMemory.Allocate<double>(kThreads);
-        int firstRow = Grid.IdxY * kRows, down = ProductTile.Down, across = ProductTile.Across;
+        int firstRow = Grid.IdxX * kRows, down = ProductTile.Down, across = ProductTile.Across;
         double sum = 0;
-        for (int firstColumn = Grid.IdxX * kColumns; firstColumn < a.ColumnCount; firstColumn += Grid.DimX * kColumns)
+        for (int firstColumn = Grid.IdxY * kColumns; firstColumn < a.ColumnCount; firstColumn += Grid.DimY * kColumns)
         {
             // The same for all threads of the group: tiles below the diagonal hold no pair that counts.
             if (a.Triangle != 0 && firstColumn < firstRow)
@@ -102,7 +102,7 @@ internal static class MmdSumsKernel
             return;
         for (int i = 1; i < kAdders; i++)
             sum += parts[i];
-        a.Sums[(long)Grid.IdxY * Grid.DimX + Grid.IdxX] = sum;
+        a.Sums[(long)Grid.IdxX * Grid.DimY + Grid.IdxY] = sum;
     }
 
     // ‖x̂ − ŷ‖² of a row with eight columns; +∞, whose exponential is 0, for pairs that do not count.
@@ -205,8 +205,8 @@ public sealed partial class IlgpuBackend
         OpArguments.CheckMmdSums(source, target, kernel);
         if (SimdBackend.LargestValue(source) > Centring.kLargestValue || SimdBackend.LargestValue(target) > Centring.kLargestValue)
             return _host.MmdSums(source, target, kernel);
-        double[] centre = Centring.Mean(source, target, _host.Threads);
-        double[] sourceNorms = Centring.SquaredNorms(source, centre, _host.Threads), targetNorms = Centring.SquaredNorms(target, centre, _host.Threads);
+        double[] centre = Centring.Mean(source, target, Threads);
+        double[] sourceNorms = Centring.SquaredNorms(source, centre, Threads), targetNorms = Centring.SquaredNorms(target, centre, Threads);
         double points = (double)source.Count + target.Count, mean = 2 * (sourceNorms.Sum() + targetNorms.Sum()) / points;
         // All points are equal, all kernels 1.
         if (mean == 0)
@@ -214,15 +214,15 @@ public sealed partial class IlgpuBackend
         int exponent = Centring.Exponent(Math.Max(sourceNorms.Max(), targetNorms.Max()));
         double[] rates = [.. kernel.Factors.Select(factor => Math.ScaleB(-1 / (2 * factor * (kernel.Relative ? mean : 1)), -2 * exponent))];
         float[] centre32 = [.. centre.Select(value => (float)value)];
-        lock (_device.Gate)
+        lock (Gpu.Gate)
         {
             try
             {
-                _device.Accelerator.Bind();
-                using AcceleratorStream stream = _device.Accelerator.CreateStream();
-                using var left = new PairOperand(_device, stream, source, centre32, exponent, _host.Threads);
-                using var right = new PairOperand(_device, stream, target, centre32, exponent, _host.Threads);
-                using MemoryBuffer1D<double, Stride1D.Dense> deviceRates = _device.Allocate<double>(stream, rates);
+                Gpu.Accelerator.Bind();
+                using AcceleratorStream stream = Gpu.Accelerator.CreateStream();
+                using var left = new PairOperand(Gpu, stream, source, centre32, exponent, StagingBytes, Threads);
+                using var right = new PairOperand(Gpu, stream, target, centre32, exponent, StagingBytes, Threads);
+                using MemoryBuffer1D<double, Stride1D.Dense> deviceRates = Gpu.Allocate<double>(stream, rates);
                 return new MmdSums(
                     2 * PairSum(stream, left, left, deviceRates, rates.Length),
                     2 * PairSum(stream, right, right, deviceRates, rates.Length),
@@ -240,8 +240,8 @@ public sealed partial class IlgpuBackend
     private double PairSum(AcceleratorStream stream, PairOperand rows, PairOperand columns, MemoryBuffer1D<double, Stride1D.Dense> rates, int rateCount)
     {
         int parts = Math.Min(MmdSumsKernel.kParts, columns.Tiles);
-        using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = _device.Allocate<double>((long)rows.Tiles * parts);
-        _device.Kernel<MmdSumsArguments>(MmdSumsKernel.PairSums)(stream, new KernelConfig(new Index2D(parts, rows.Tiles), new Index2D(MmdSumsKernel.kThreads, 1)), new MmdSumsArguments
+        using MemoryBuffer1D<double, Stride1D.Dense> deviceSums = Gpu.Allocate<double>((long)rows.Tiles * parts);
+        Gpu.Kernel<MmdSumsArguments>(MmdSumsKernel.PairSums)(stream, new KernelConfig(new Index2D(rows.Tiles, parts), new Index2D(MmdSumsKernel.kThreads, 1)), new MmdSumsArguments
         {
             Rows = rows.Values, Columns = columns.Values, RowNorms = rows.Norms, ColumnNorms = columns.Norms.Cast<Float4>(), Rates = rates.View, Sums = deviceSums.View,
             RowCount = rows.Count, ColumnCount = columns.Count, Depth = rows.Depth, RateCount = rateCount, Triangle = ReferenceEquals(rows, columns) ? 1 : 0,
@@ -258,15 +258,14 @@ public sealed partial class IlgpuBackend
     private sealed unsafe class PairOperand : IDisposable
     {
         private const int kRowsPerUnit = 512;
-        private const long kStagingBytes = 64L << 20;
 
         private readonly MemoryBuffer1D<float, Stride1D.Dense> _values, _norms;
 
-        public PairOperand(IlgpuDevice device, AcceleratorStream stream, RowView rows, float[] centre, int exponent, int threads)
+        public PairOperand(IlgpuDevice device, AcceleratorStream stream, RowView rows, float[] centre, int exponent, long stagingBytes, int threads)
         {
             Count = rows.Count;
             Depth = ProductTile.PaddedDepth(rows.Dimension);
-            int perCopy = (int)Math.Clamp(kStagingBytes / (sizeof(float) * (long)Depth), 1, Count);
+            int perCopy = (int)Math.Clamp(stagingBytes / (sizeof(float) * (long)Depth), 1, Count);
             // Zeros behind the rows' own values, which nothing overwrites.
             using PageLockedArray1D<float> staging = device.Accelerator.AllocatePageLocked1D<float>((long)perCopy * Depth, uninitialized: false);
             float[] norms = new float[Tiles * ProductTile.kRows];

@@ -151,38 +151,43 @@ internal static class TopInnerProductsKernel
 
 public sealed partial class IlgpuBackend
 {
+    private const long kQueryBytes = 256L << 20;
+
+    /// <summary>Most queries of a scan of the items in <see cref="TopInnerProducts"/>. No bit of the result depends on it.</summary>
+    internal int QueriesPerScan { get; init; } = 1 << 14;
+
     /// <inheritdoc/>
     /// <exception cref="InsufficientMemoryException">A batch of items and queries, 320 MB, does not fit the device's memory.</exception>
     public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
     {
         OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);
-        if (!TopSearch.IsWorthwhile(queries, count))
-        {
+        // Elsewhere, and where products could leave float32's range, the host.
+        if (!TopSearch.IsWorthwhile(queries, count) || !Search(queries, items, count, indices, scores))
             _host.TopInnerProducts(queries, items, count, indices, scores);
-            return;
-        }
-        lock (_device.Gate)
+    }
+
+    // False where the device cannot answer all of them.
+    private bool Search(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
+    {
+        int most = (int)Math.Clamp(kQueryBytes / (sizeof(float) * (long)queries.Dimension), 1, QueriesPerScan);
+        lock (Gpu.Gate)
         {
             try
             {
-                _device.Accelerator.Bind();
-                int most = TopSearch.MostQueries(queries.Dimension), start = 0;
-                for (int size; start < queries.Count; start += size)
+                Gpu.Accelerator.Bind();
+                for (int start = 0, size; start < queries.Count; start += size)
                 {
                     size = Math.Min(most, queries.Count - start);
-                    if (!TopSearch.Run(_device, queries.Slice(start, size), items, count, indices.Slice(start * count, size * count), scores.Slice(start * count, size * count), _host.Threads))
-                        break;
+                    if (!TopSearch.Run(this, queries.Slice(start, size), items, count, indices.Slice(start * count, size * count), scores.Slice(start * count, size * count)))
+                        return false;
                 }
-                if (start >= queries.Count)
-                    return;
+                return true;
             }
             catch (AcceleratorException error)
             {
                 throw IlgpuDevice.Translate(error);
             }
         }
-        // Products that could leave float32's range.
-        _host.TopInnerProducts(queries, items, count, indices, scores);
     }
 }
 
@@ -197,11 +202,6 @@ internal sealed unsafe class TopSearch
 
     // Queries whose scores of a part are noted in one list.
     private const int kQueriesPerList = 512;
-    private const long kMostItemBytes = 64L << 20;
-
-    // Of one scan of the items: a query's candidates take 25 KB of the host's memory at first.
-    private const int kMostQueries = 1 << 14;
-    private const long kMostQueryBytes = 256L << 20;
 
     // ‖x‖‖q‖ up to here cannot overflow a float32 product.
     private const double kLargestProduct = 1e37;
@@ -210,8 +210,9 @@ internal sealed unsafe class TopSearch
     private readonly float* _items;
     private readonly nint _queryStride, _itemStride;
     private readonly int _queryCount, _dimension, _count;
-    private readonly double[] _queryNorms, _thresholds;
-    private readonly List<Candidate>[] _candidates;
+    private readonly double[] _queryNorms;
+    private readonly TopCandidates[] _candidates;
+    private readonly ExactProducts _exact = new();
 
     private TopSearch(float* queries, nint queryStride, int queryCount, float* items, nint itemStride, int dimension, int count)
     {
@@ -223,16 +224,14 @@ internal sealed unsafe class TopSearch
         _dimension = dimension;
         _count = count;
         _queryNorms = new double[queryCount];
-        _thresholds = new double[queryCount];
-        _candidates = new List<Candidate>[queryCount];
+        _candidates = new TopCandidates[queryCount];
         for (int q = 0; q < queryCount; q++)
         {
             double sum = 0;
-            foreach (float value in Query(q))
+            foreach (float value in new ReadOnlySpan<float>(queries + q * queryStride, dimension))
                 sum += (double)value * value;
             _queryNorms[q] = Math.Sqrt(sum);
-            _thresholds[q] = double.NegativeInfinity;
-            _candidates[q] = [];
+            _candidates[q] = new TopCandidates(count);
         }
     }
 
@@ -241,32 +240,31 @@ internal sealed unsafe class TopSearch
 
     /// <summary>Answers checked queries; false, and nothing written, where a product could leave float32's range.</summary>
     /// <exception cref="ArgumentException">An item holds NaN or infinity; the first is named.</exception>
-    public static bool Run(IlgpuDevice device, RowView queries, RowView items, int count, Span<int> indices, Span<float> scores, int threads)
+    public static bool Run(IlgpuBackend backend, RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
     {
         fixed (float* q = queries.Values, x = items.Values)
         fixed (int* found = indices)
         fixed (float* values = scores)
         {
             var search = new TopSearch(q, queries.Stride, queries.Count, x, items.Stride, items.Dimension, count);
-            if (!search.Scan(device, queries, items, threads))
+            if (!search.Scan(backend, queries, items))
                 return false;
             int* bestIndices = found;
             float* bestScores = values;
-            Parallel.For(0, queries.Count, new ParallelOptions { MaxDegreeOfParallelism = threads },
+            Parallel.For(0, queries.Count, new ParallelOptions { MaxDegreeOfParallelism = backend.Threads },
                 query => search.Finish(query, new Span<int>(bestIndices + (nint)query * count, count), new Span<float>(bestScores + (nint)query * count, count)));
             return true;
         }
     }
 
-    /// <summary>Queries of one <see cref="Run"/>.</summary>
-    public static int MostQueries(int dimension) => (int)Math.Clamp(kMostQueryBytes / (sizeof(float) * (long)dimension), 1, kMostQueries);
-
     private static int WholeTiles(int rows) => (rows + ProductTile.kRows - 1) / ProductTile.kRows * ProductTile.kRows;
 
-    private bool Scan(IlgpuDevice device, RowView queries, RowView items, int threads)
+    private bool Scan(IlgpuBackend backend, RowView queries, RowView items)
     {
+        IlgpuDevice device = backend.Gpu;
+        int threads = backend.Threads;
         int depth = ProductTile.PaddedDepth(_dimension), paddedQueries = WholeTiles(_queryCount), listed = Math.Min(_queryCount, kQueriesPerList);
-        int mostPart = (int)Math.Clamp(kMostItemBytes / (sizeof(float) * (long)depth) / kLeastPart * kLeastPart, kLeastPart, WholeTiles(Math.Max(kLeastPart, items.Count)));
+        int mostPart = (int)Math.Clamp(backend.StagingBytes / (sizeof(float) * (long)depth) / kLeastPart * kLeastPart, kLeastPart, WholeTiles(Math.Max(kLeastPart, items.Count)));
         using AcceleratorStream stream = device.Accelerator.CreateStream();
         using PageLockedArray1D<float> staging = device.Accelerator.AllocatePageLocked1D<float>((long)mostPart * depth, uninitialized: true);
         using MemoryBuffer1D<float, Stride1D.Dense> deviceQueries = device.Allocate<float>((long)paddedQueries * depth), deviceItems = device.Allocate<float>((long)mostPart * depth);
@@ -345,7 +343,7 @@ internal sealed unsafe class TopSearch
         float[] limits = new float[WholeTiles(held)];
         Array.Fill(limits, float.PositiveInfinity);
         for (int q = 0; q < held; q++)
-            limits[q] = MathF.BitDecrement((float)(_thresholds[first + q] - Error(first + q, norm)));
+            limits[q] = MathF.BitDecrement((float)(_candidates[first + q].Threshold - Error(first + q, norm)));
         return limits;
     }
 
@@ -354,53 +352,35 @@ internal sealed unsafe class TopSearch
     private void Keep(ReadOnlySpan<ReachedScore> reached, int first, int held, int start, double norm)
     {
         foreach (ReachedScore score in reached)
-            _candidates[first + score.Query].Add(new Candidate(start + score.Item, score.Score, Error(first + score.Query, norm)));
+        {
+            int q = first + score.Query;
+            _candidates[q].Add(new TopCandidate(start + score.Item, score.Score, Error(q, norm)));
+            if (_candidates[q].IsFull)
+                Shrink(q);
+        }
         for (int q = first; q < first + held; q++)
-            Shrink(q);
+        {
+            if (_candidates[q].Count > _count)
+                Shrink(q);
+        }
     }
 
-    // Raises T to what the candidates prove and drops those below.
     private void Shrink(int q)
     {
-        List<Candidate> candidates = _candidates[q];
-        if (candidates.Count <= _count)
-            return;
-        double[] lowest = [.. candidates.Select(candidate => candidate.Score - candidate.Error)];
-        Array.Sort(lowest);
-        _thresholds[q] = Math.Max(_thresholds[q], lowest[^_count]);
-        candidates.RemoveAll(candidate => candidate.Score + candidate.Error < _thresholds[q]);
-        // Ties and near-ties: only a closer look can tell them apart.
-        if (candidates.Count > 2 * _count + kLeastPart)
-            Settle(q);
+        _candidates[q].Shrink();
+        if (_candidates[q].IsCrowded)
+            Settle(q, _exact);
     }
 
-    // Evaluates the candidates and keeps the best k, in order.
-    private void Settle(int q)
-    {
-        List<Candidate> candidates = _candidates[q];
-        var exact = new ExactProducts();
-        ExactProducts.Product[] products = [.. candidates.Select(candidate => ExactProducts.Evaluate(Query(q), Item(candidate.Index), candidate.Index))];
-        Array.Sort(products, (left, right) => exact.Compare(Query(q), Item(left.Index), Item(right.Index), left, right));
-        candidates.Clear();
-        for (int j = 0; j < _count; j++)
-            candidates.Add(new Candidate(products[j].Index, products[j].Score, products[j].Error));
-        _thresholds[q] = Math.Max(_thresholds[q], products[_count - 1].Score - products[_count - 1].Error);
-    }
+    private void Settle(int q, ExactProducts exact) => _candidates[q].Settle(_queries + q * _queryStride, _items, _itemStride, _dimension, exact);
 
     private void Finish(int q, Span<int> indices, Span<float> scores)
     {
-        Settle(q);
+        Settle(q, new ExactProducts());
         for (int j = 0; j < _count; j++)
         {
             indices[j] = _candidates[q][j].Index;
             scores[j] = (float)_candidates[q][j].Score;
         }
     }
-
-    private ReadOnlySpan<float> Query(int q) => new(_queries + q * _queryStride, _dimension);
-
-    private ReadOnlySpan<float> Item(int i) => new(_items + i * _itemStride, _dimension);
-
-    /// <summary>An item that may be among the best: its real product is Score ± Error.</summary>
-    private readonly record struct Candidate(int Index, double Score, double Error);
 }

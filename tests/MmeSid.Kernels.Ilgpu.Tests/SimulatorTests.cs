@@ -10,6 +10,7 @@ public sealed class SimulatorTests
     private static readonly TimeSpan s_silence = TimeSpan.FromMinutes(2);
 
     [Theory]
+    [InlineData(typeof(Simulated.Batches))]
     [InlineData(typeof(Simulated.Encode))]
     [InlineData(typeof(Simulated.Accumulate))]
     [InlineData(typeof(Simulated.MmdSums))]

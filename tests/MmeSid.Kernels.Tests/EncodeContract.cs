@@ -84,6 +84,19 @@ public abstract class EncodeContract(IBackend backend)
     }
 
     [Fact]
+    public void Equal_distances_whose_float64_sums_differ_go_to_the_smaller_code()
+    {
+        // Every codeword holds the values of the first in another order, and every row is one value throughout.
+        const int d = 37, codeCount = 7, n = 20;
+        float[] values = Cases.Bell(3, d), rows = new float[n * d];
+        float[] codewords = [.. Enumerable.Range(0, codeCount * d).Select(i => values[(i + 5 * (i / d)) % d])];
+        for (int i = 0; i < n; i++)
+            rows.AsSpan(i * d, d).Fill((i - 7) / 3f);
+        (ushort[] codes, _) = Encode(backend, new EncodePlan(PlanKind.Residual, d, [codewords]), new RowView(rows, d));
+        Assert.Equal(new ushort[n], codes);
+    }
+
+    [Fact]
     public void Batches_and_strides_change_nothing()
     {
         Cases.EncodeCase encodeCase = new(PlanKind.PrefixSemantic, Cases.EncodeData.LargeMean, 1013, 23, [70, 40, 9]);

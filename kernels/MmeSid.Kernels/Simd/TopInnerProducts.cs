@@ -54,9 +54,6 @@ internal sealed unsafe class TopScan
     // Even: the rows of a block are whole groups of kRowsAtOnce.
     private const int kTilesPerBlock = 3;
 
-    // A list holds at least this many candidates beside its best k: fewer raise T sooner, more are sifted less often.
-    private const int kLeastSpare = 32;
-
     // Distance in values at which a single query's pass asks for items: the processor's own prefetch stops at each page.
     private const int kValuesAhead = 2048;
 
@@ -153,11 +150,11 @@ internal sealed unsafe class TopScan
 
     private void Finish(int q, Worker?[] workers, Span<int> indices, Span<float> scores)
     {
-        var all = new Candidates(_count);
+        var all = new TopCandidates(_count);
         foreach (Worker? state in workers)
             all.AddRange(state?.Kept(q));
         all.Shrink();
-        all.Settle(this, q, new ExactProducts());
+        all.Settle(_queries + q * _queryStride, _items, _itemStride, _dimension, new ExactProducts());
         for (int j = 0; j < _count; j++)
         {
             indices[j] = all[j].Index;
@@ -169,109 +166,15 @@ internal sealed unsafe class TopScan
 
     private ReadOnlySpan<float> Item(int i) => new(_items + i * _itemStride, _dimension);
 
-    /// <summary>An item that may be among the best: its real product is Score ± Error.</summary>
-    private readonly record struct Candidate(int Index, double Score, double Error);
-
     /// <summary>A score that reached its query's limit when it was computed.</summary>
     private readonly record struct Reached(int Query, int Item, float Score);
-
-    /// <summary>Candidates of one query.</summary>
-    private sealed class Candidates(int count)
-    {
-        private Candidate[] _list = new Candidate[count + Math.Max(count, kLeastSpare)];
-        private double[] _lowest = [];
-
-        public int Count { get; private set; }
-
-        /// <summary>T: at least k items are known to have a product of this or more.</summary>
-        public double Threshold { get; private set; } = double.NegativeInfinity;
-
-        public bool IsFull => Count == _list.Length;
-
-        public Candidate this[int index] => _list[index];
-
-        public void Add(in Candidate candidate) => _list[Count++] = candidate;
-
-        public void AddRange(Candidates? others)
-        {
-            if (others is null)
-                return;
-            Array.Resize(ref _list, Math.Max(_list.Length, Count + others.Count));
-            Array.Copy(others._list, 0, _list, Count, others.Count);
-            Count += others.Count;
-        }
-
-        /// <summary>Takes over a threshold proven elsewhere.</summary>
-        public void Raise(double threshold) => Threshold = Math.Max(Threshold, threshold);
-
-        /// <summary>Raises the threshold to what the list proves and drops what is below.</summary>
-        public void Shrink()
-        {
-            if (_lowest.Length < Count)
-                _lowest = new double[_list.Length];
-            for (int i = 0; i < Count; i++)
-                _lowest[i] = _list[i].Score - _list[i].Error;
-            Raise(Largest(_lowest.AsSpan(0, Count), count));
-            int kept = 0;
-            for (int i = 0; i < Count; i++)
-            {
-                if (_list[i].Score + _list[i].Error >= Threshold)
-                    _list[kept++] = _list[i];
-            }
-            Count = kept;
-        }
-
-        /// <summary>Evaluates the candidates, at least k, and keeps the best k, in order.</summary>
-        public void Settle(TopScan scan, int q, ExactProducts exact)
-        {
-            var products = new ExactProducts.Product[Count];
-            for (int i = 0; i < Count; i++)
-                products[i] = ExactProducts.Evaluate(scan.Query(q), scan.Item(_list[i].Index), _list[i].Index);
-            Array.Sort(products, (left, right) => exact.Compare(scan.Query(q), scan.Item(left.Index), scan.Item(right.Index), left, right));
-            Count = count;
-            for (int i = 0; i < count; i++)
-                _list[i] = new Candidate(products[i].Index, products[i].Score, products[i].Error);
-            Raise(products[count - 1].Score - products[count - 1].Error);
-        }
-
-        // The rank-th largest value, by Hoare's selection; reorders the values.
-        private static double Largest(Span<double> values, int rank)
-        {
-            int low = 0, high = values.Length - 1;
-            while (low < high)
-            {
-                double pivot = values[(low + high) / 2];
-                int i = low, j = high;
-                while (i <= j)
-                {
-                    while (values[i] > pivot)
-                        i++;
-                    while (values[j] < pivot)
-                        j--;
-                    if (i <= j)
-                    {
-                        (values[i], values[j]) = (values[j], values[i]);
-                        i++;
-                        j--;
-                    }
-                }
-                if (rank - 1 <= j)
-                    high = j;
-                else if (rank - 1 >= i)
-                    low = i;
-                else
-                    break;
-            }
-            return values[rank - 1];
-        }
-    }
 
     /// <summary>What one worker keeps: its candidates of every query, and the scores of one block of items.</summary>
     private sealed class Worker : IDisposable
     {
         private readonly TopScan _scan;
         private readonly PackedCodewords? _packed;
-        private readonly Candidates[] _candidates;
+        private readonly TopCandidates[] _candidates;
         private readonly ExactProducts _exact = new();
         private readonly Reached[] _reached = new Reached[kReachedHeld];
         private readonly RowMatrix _scores;
@@ -283,9 +186,9 @@ internal sealed unsafe class TopScan
         {
             _scan = scan;
             _packed = packed;
-            _candidates = new Candidates[scan._queryCount];
+            _candidates = new TopCandidates[scan._queryCount];
             for (int q = 0; q < _candidates.Length; q++)
-                _candidates[q] = new Candidates(scan._count);
+                _candidates[q] = new TopCandidates(scan._count);
             _scores = new RowMatrix(BlockRows, packed is null ? 1 : scan.PaddedQueries);
             _limits = new RowMatrix(scan.PaddedQueries, 1);
             _limits.Rows(0, scan.PaddedQueries).Fill(float.PositiveInfinity);
@@ -300,7 +203,7 @@ internal sealed unsafe class TopScan
 
         private float* Limits => (float*)_limits.DangerousGetHandle();
 
-        public Candidates Kept(int q) => _candidates[q];
+        public TopCandidates Kept(int q) => _candidates[q];
 
         public void Dispose()
         {
@@ -432,8 +335,8 @@ internal sealed unsafe class TopScan
 
         private void Keep(int q, int item, float score)
         {
-            Candidates candidates = _candidates[q];
-            candidates.Add(new Candidate(item, score, Error(q)));
+            TopCandidates candidates = _candidates[q];
+            candidates.Add(new TopCandidate(item, score, Error(q)));
             if (!candidates.IsFull)
                 return;
             Shrink(q);
@@ -442,11 +345,10 @@ internal sealed unsafe class TopScan
 
         private void Shrink(int q)
         {
-            Candidates candidates = _candidates[q];
+            TopCandidates candidates = _candidates[q];
             candidates.Shrink();
-            // Ties and near-ties: only a closer look can tell them apart.
-            if (candidates.Count > _scan._count + Math.Max(_scan._count, kLeastSpare) / 2)
-                candidates.Settle(_scan, q, _exact);
+            if (candidates.IsCrowded)
+                candidates.Settle(_scan._queries + q * _scan._queryStride, _scan._items, _scan._itemStride, _scan._dimension, _exact);
             // A smaller value may overwrite a larger one of another worker: both are proven, and the next unit puts it right.
             if (Volatile.Read(ref _scan._proven[q]) < candidates.Threshold)
                 Volatile.Write(ref _scan._proven[q], candidates.Threshold);
@@ -461,7 +363,7 @@ internal sealed unsafe class TopScan
                     ExactProducts.Product product = ExactProducts.Evaluate(_scan.Query(q), _scan.Item(i), i);
                     if (product.Score + product.Error < _candidates[q].Threshold)
                         continue;
-                    _candidates[q].Add(new Candidate(i, product.Score, product.Error));
+                    _candidates[q].Add(new TopCandidate(i, product.Score, product.Error));
                     if (_candidates[q].IsFull)
                         Shrink(q);
                 }
