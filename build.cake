@@ -126,6 +126,34 @@ Task("Publish")
         folder.GetDirectoryName(), GetFiles($"{folder}/**/*").Sum(file => FileSize(file)) / 1e6, zip.GetFilename(), FileSize(zip) / 1e6);
 });
 
+Task("DevicePublish")
+    .Description("All that bench/device.sh needs to check and measure a GPU on a machine that has only its driver: artifacts/device/mmesid-device-linux-x64.tar.gz.")
+    .IsDependentOn("Kernels")
+    .Does(() =>
+{
+    const string Runtime = "linux-x64";
+    var folder = artifacts.Combine("device").Combine($"mmesid-device-{Runtime}");
+    EnsureDirectoryDoesNotExist(folder);
+    // Three programs over one runtime.
+    foreach (string project in new[] { "src/MmeSid.Cli", "bench/MmeSid.Bench", "tests/MmeSid.Kernels.Cuda.Tests" })
+    {
+        DotNetPublish(project, new DotNetPublishSettings
+        {
+            Configuration = Configuration, Runtime = Runtime, SelfContained = true, NoLogo = true, Verbosity = DotNetVerbosity.Quiet, OutputDirectory = folder,
+            ArgumentCustomization = arguments => arguments.Append("--artifacts-path").AppendQuoted(artifacts.Combine("device").Combine("objects").FullPath)
+                .Append("-p:PublishDocumentationFiles=false").Append("-p:PublishReferencesDocumentationFiles=false").Append("-p:DebugType=none")
+                .Append("-p:TravelsToDevice=true").Append("-p:ValidateExecutableReferencesMatchSelfContained=false").Append($"-p:SourceRevisionId={Commit()}"),
+        });
+    }
+    EnsureDirectoryExists(folder.Combine("peers"));
+    CopyFile("bench/peers/torch_encode.py", folder.Combine("peers").CombineWithFilePath("torch_encode.py"));
+    CopyFiles(["bench/device.sh", "LICENSE", "docs/dependencies.md"], folder);
+    var archive = folder.GetParent().CombineWithFilePath(folder.GetDirectoryName() + ".tar.gz");
+    Run("tar", $"-czf \"{archive}\" -C \"{folder.GetParent()}\" {folder.GetDirectoryName()}");
+    Information("Published {0} ({1:F0} MB) and {2} ({3:F1} MB)",
+        folder.GetDirectoryName(), GetFiles($"{folder}/**/*").Sum(file => FileSize(file)) / 1e6, archive.GetFilename(), FileSize(archive) / 1e6);
+});
+
 Task("Parquet")
     .Description("Fetches the pinned libduckdb (npm, hash checked) that reads and writes Parquet into artifacts/native/duckdb/.")
     .Does(() => FetchDuckDb());
@@ -162,6 +190,17 @@ IEnumerable<(OptionalPackage Package, FilePath[] Projects)> LeafProjects() => op
 
 /// What the target Probe found.
 bool IsPresent(OptionalPackage package) => FileExists(feedProps) && (string)XDocument.Load(feedProps.FullPath).Descendants(package.Property).FirstOrDefault() == "true";
+
+/// The commit that a published program names, with + where files differ from it.
+string Commit()
+{
+    string Git(string arguments)
+    {
+        int exit = StartProcess("git", new ProcessSettings { Arguments = arguments, RedirectStandardOutput = true, RedirectStandardError = true }, out var output, out _);
+        return exit == 0 ? string.Concat(output) : "";
+    }
+    return Git("rev-parse --short=10 HEAD") + (Git("status --porcelain --untracked-files=no").Length > 0 ? "+" : "");
+}
 
 /// One restore of a throw-away project that asks for all optional packages at their central versions; the errors name those that are missing.
 void ProbeFeed()

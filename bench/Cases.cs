@@ -179,6 +179,12 @@ public static partial class Cases
     /// <summary>20 iterations each.</summary>
     public static IReadOnlyList<KMeansShape> KMeansBench { get; } = [new(1_000_000, 128, 1024), new(262_144, 768, 256)];
 
+    /// <summary>Rows of the benches of a GPU.</summary>
+    public const int GpuRows = 1_000_000;
+
+    /// <summary>Whole quantizers over <see cref="GpuRows"/> rows on the device.</summary>
+    public static IReadOnlyList<EncodeShape> GpuEncodeBench { get; } = [new(768, 4, 256), new(768, 3, 4096), new(1280, 4, 256)];
+
     // ---- Accumulate, MmdSums, SinkhornAssign, TopInnerProducts ----
 
     /// <summary>Rows, dimension and codes of an <c>Accumulate</c>.</summary>
@@ -212,6 +218,9 @@ public static partial class Cases
     /// <summary>The batch of MME-SID's target; the time is compared with that of the plain products.</summary>
     public static IReadOnlyList<MmdShape> MmdBench { get; } = [new(4096, 4096, 1280), new(1024, 1024, 1280), new(4096, 4096, 64)];
 
+    /// <summary>The batch of a GPU's target.</summary>
+    public static MmdShape GpuMmdBench { get; } = new(16_384, 16_384, 4096);
+
     /// <summary>Small and odd; each contract test runs all of them.</summary>
     public static IReadOnlyList<SinkhornShape> SinkhornTests { get; } =
     [
@@ -230,6 +239,9 @@ public static partial class Cases
 
     /// <summary>One query: % of the memory ceiling. 64 and more: % of the FMA ceiling.</summary>
     public static IReadOnlyList<TopShape> TopBench { get; } = [new(1, 1_000_000, 64, 20), new(64, 1_000_000, 64, 20), new(1024, 1_000_000, 64, 20)];
+
+    /// <summary>A catalogue larger than a processor's target.</summary>
+    public static IReadOnlyList<TopShape> GpuTopBench { get; } = [new(1, 10_000_000, 64, 100), new(64, 10_000_000, 64, 100), new(1024, 10_000_000, 64, 100)];
 
     /// <summary>
     /// Bell-shaped values of standard deviation 1 around <paramref name="mean"/>, a function of the seed and the position alone. They lie

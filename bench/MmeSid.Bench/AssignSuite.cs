@@ -27,8 +27,11 @@ internal static class AssignSuite
                 List<Figure> ours = [];
                 foreach (int threads in dimension == kPeerDimension ? BenchContext.ThreadCounts : [BenchContext.AllThreads])
                     ours.Add(EncodeRun.Measure(context, operation, BenchData.SynthName, rows, plan, threads, codes) with { Headline = dimension == kPeerDimension });
-                IReadOnlyList<Figure> peers = rowsFile is null ? [] : PeerFigures.Encode(
-                    context, "flat", operation, BenchData.SynthName, fewer is null ? rowsFile : context.WriteRows("fewer.npy", fewer), rows, plan, codes);
+                IReadOnlyList<Figure> peers = rowsFile is null ? [] :
+                [
+                    .. PeerFigures.Encode(
+                        context, context.Faiss!.Run, "flat", operation, BenchData.SynthName, fewer is null ? rowsFile : context.WriteRows("fewer.npy", fewer), rows, plan, codes),
+                ];
                 yield return PeerFigures.Compare(ours[0], peers);
                 foreach (Figure figure in ours.Skip(1).Concat(peers))
                     yield return figure;

@@ -27,7 +27,7 @@ internal static class EncodeRun
         using (encoder)
         {
             EncodeReport report = encoder!.Encode(rows.View(0, (int)rows.Count), codes);
-            string check = Check(rows, plan, codes, checkAll);
+            string check = Check(rows, rows.Count, plan, codes, checkAll ? rows.Count : SampleRows(plan));
             Timing time = context.TimeWithCeiling(() =>
             {
                 using IEncoder prepared = backend.CreateEncoder(plan);
@@ -54,32 +54,40 @@ internal static class EncodeRun
         }
     }
 
-    /// <summary>Compares codes with the oracle's.</summary>
+    /// <summary>Rows that an oracle check of a sample compares.</summary>
+    public static long SampleRows(EncodePlan plan) =>
+        (long)Math.Max(16, kSampleOperations / Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.CodeCount(level) * plan.CodewordWidth(level)));
+
+    /// <summary>Compares codes with the oracle's, and says of how many rows.</summary>
+    /// <param name="rows">At least as many as were encoded.</param>
+    /// <param name="rowCount">Rows that were encoded, n.</param>
+    /// <param name="plan">The codebooks.</param>
+    /// <param name="codes">[n, L].</param>
+    /// <param name="sample">Rows to compare, spread evenly; all where there are no more.</param>
     /// <exception cref="InvalidOperationException">A code differs.</exception>
-    private static string Check(RowMatrix rows, EncodePlan plan, ushort[] codes, bool all)
+    public static string Check(RowMatrix rows, long rowCount, EncodePlan plan, ushort[] codes, long sample)
     {
-        double perRow = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.CodeCount(level) * plan.CodewordWidth(level));
-        int count = (int)(all ? rows.Count : Math.Min(rows.Count, Math.Max(16, kSampleOperations / perRow)));
+        int count = (int)Math.Min(rowCount, sample);
         ushort[] expected = new ushort[(long)count * plan.Levels];
-        long Row(int sample) => count == rows.Count ? sample : (long)((double)sample / count * rows.Count);
+        long Row(int index) => count == rowCount ? index : (long)((double)index / count * rowCount);
         Parallel.For(0, (count + 63) / 64, block =>
         {
             int first = block * 64, inBlock = Math.Min(64, count - first);
-            float[] sample = new float[inBlock * rows.Dimension];
+            float[] values = new float[inBlock * rows.Dimension];
             for (int i = 0; i < inBlock; i++)
-                rows.Rows(Row(first + i), 1).CopyTo(sample.AsSpan(i * rows.Dimension));
+                rows.Rows(Row(first + i), 1).CopyTo(values.AsSpan(i * rows.Dimension));
             using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
-            oracle.Encode(new RowView(sample, rows.Dimension), expected.AsSpan(first * plan.Levels, inBlock * plan.Levels));
+            oracle.Encode(new RowView(values, rows.Dimension), expected.AsSpan(first * plan.Levels, inBlock * plan.Levels));
         });
-        for (int sample = 0; sample < count; sample++)
+        for (int index = 0; index < count; index++)
         {
             for (int level = 0; level < plan.Levels; level++)
             {
-                ushort wanted = expected[sample * plan.Levels + level], found = codes[Row(sample) * plan.Levels + level];
+                ushort wanted = expected[index * plan.Levels + level], found = codes[Row(index) * plan.Levels + level];
                 if (wanted != found)
-                    throw new InvalidOperationException($"row {Row(sample)}, level {level}: code {found}, the oracle says {wanted}; nothing is timed");
+                    throw new InvalidOperationException($"row {Row(index)}, level {level}: code {found}, the oracle says {wanted}; nothing is timed");
             }
         }
-        return count == rows.Count ? "all rows equal" : $"{count:N0} rows equal";
+        return count == rowCount ? "all rows equal" : $"{count:N0} rows equal";
     }
 }

@@ -22,7 +22,7 @@ internal static class EncodeSuite
                 Figure psrq = EncodeRun.Measure(context, $"psrq {shape}", BenchData.SynthName, rows, prefix, threads, codes);
                 Figure rq = EncodeRun.Measure(context, $"rq {shape}", BenchData.SynthName, rows, residual, threads, codes) with { Headline = true };
                 IReadOnlyList<Figure> peers = withPeer && threads == BenchContext.AllThreads
-                    ? PeerFigures.Encode(context, "rq", $"rq {shape}", BenchData.SynthName, context.WriteRows("rows.npy", rows), rows, residual, codes)
+                    ? [.. PeerFigures.Encode(context, context.Faiss!.Run, "rq", $"rq {shape}", BenchData.SynthName, context.WriteRows("rows.npy", rows), rows, residual, codes)]
                     : [];
                 yield return PeerFigures.Compare(rq, peers);
                 yield return psrq with

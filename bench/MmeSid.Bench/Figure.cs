@@ -45,6 +45,9 @@ internal sealed record Figure
     /// <summary>Share of the decisions that were re-checked; null where nothing is certified.</summary>
     public double? Rechecked { get; init; }
 
+    /// <summary>Share of the decisions that float64 left to exact arithmetic; null where that is not counted.</summary>
+    public double? Undecided { get; init; }
+
     /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables.</summary>
     public double? Preparation { get; init; }
 

@@ -21,14 +21,14 @@ internal static class KMeansSuite
         {
             using RowMatrix rows = BenchData.Synth(shape.Rows, shape.Dimension);
             int threads = BenchContext.AllThreads;
-            TrainingResult[] runs = [.. s_seeds.Select(seed => Train(rows, shape.Codes, iterations, seed, KMeansInitialization.Random, threads))];
-            TrainingResult plusPlus = Train(rows, shape.Codes, iterations, s_seeds[0], KMeansInitialization.KMeansPlusPlus, threads);
+            TrainingResult[] runs = [.. s_seeds.Select(seed => Train(BenchContext.Simd(threads), rows, shape.Codes, iterations, seed, KMeansInitialization.Random, threads))];
+            TrainingResult plusPlus = Train(BenchContext.Simd(threads), rows, shape.Codes, iterations, s_seeds[0], KMeansInitialization.KMeansPlusPlus, threads);
             double objective = runs.Average(run => Objective(rows, run.Quantizer.Codebook(0)));
 
             ushort[] codes = new ushort[rows.Count];
             Figure assignment = EncodeRun.Measure(context, $"one assignment of vq {shape.Codes}", BenchData.SynthName, rows, TrainedPlans.Of(runs[0].Quantizer), threads, codes);
             Timing iteration = Timing.Of([.. runs.SelectMany(run => run.Iterations).Where(done => done.Iteration > 1).Select(done => done.Seconds)]);
-            bool identical = Train(rows, shape.Codes, iterations, s_seeds[0], KMeansInitialization.Random, threads: 1).Quantizer.Codebook(0)
+            bool identical = Train(BenchContext.Simd(1), rows, shape.Codes, iterations, s_seeds[0], KMeansInitialization.Random, threads: 1).Quantizer.Codebook(0)
                 .SequenceEqual(runs[0].Quantizer.Codebook(0));
             if (!identical)
                 throw new InvalidOperationException("centroids depend on the thread count; nothing is shown");
@@ -84,7 +84,8 @@ internal static class KMeansSuite
         }
     }
 
-    private static TrainingResult Train(RowMatrix rows, int codes, int iterations, ulong seed, KMeansInitialization initialization, int threads)
+    /// <summary>One run over all rows.</summary>
+    public static TrainingResult Train(IBackend backend, RowMatrix rows, int codes, int iterations, ulong seed, KMeansInitialization initialization, int threads)
     {
         EmbeddingTable table = EmbeddingTable.FromRows(rows, ItemIds.Sequential(rows.Count), "rows");
         var options = new TrainingOptions
@@ -98,7 +99,7 @@ internal static class KMeansSuite
             Tolerance = 0,
             Threads = threads,
         };
-        return QuantizerTrainer.Train(table, options, BenchContext.Simd(threads));
+        return QuantizerTrainer.Train(table, options, backend);
     }
 
     private static double Objective(RowMatrix rows, float[] centroids)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 
@@ -16,17 +17,34 @@ namespace MmeSid.Bench;
 internal sealed partial record Machine(string Processor, int Cores, double MemoryGigabytes, string InstructionSet, string System, string Runtime, string Commit, string Date)
 {
     /// <summary>Folder name under <c>bench/results</c>.</summary>
-    public string Slug => NotWord().Replace($"{Trademarks().Replace(Processor, "")}-{Cores}-cores".ToLowerInvariant(), "-").Trim('-');
+    public string Slug => FileName($"{Trademarks().Replace(Processor, "")}-{Cores}-cores");
 
-    /// <summary>Asks the machine and git.</summary>
-    public static Machine Describe(string repository) => new(
+    /// <summary>A name as part of a file's: small letters and digits, with <c>-</c> between.</summary>
+    public static string FileName(string name) => NotWord().Replace(name.ToLowerInvariant(), "-").Trim('-');
+
+    /// <summary>The file that marks the repository's root.</summary>
+    public const string Solution = "MmeSid.Engine.sln";
+
+    /// <summary>The repository that this program lies in, or null for one that was published.</summary>
+    public static string? Repository()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, Solution)))
+                return folder.FullName;
+        }
+        return null;
+    }
+
+    /// <summary>Asks the machine, and git or, in a published program, the commit that it was built from.</summary>
+    public static Machine Describe(string? repository) => new(
         ProcessorName(),
         Environment.ProcessorCount,
         Math.Round(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / (double)(1 << 30), 1),
         Kernels.Simd.SimdBackend.InstructionSet,
         RuntimeInformation.OSDescription.Split('#')[0].Trim(),
         RuntimeInformation.FrameworkDescription,
-        ReadCommit(repository),
+        repository is null ? BuiltFrom() : ReadCommit(repository),
         DateTime.UtcNow.ToString("yyyy-MM-dd"));
 
     private static string ProcessorName()
@@ -42,6 +60,10 @@ internal sealed partial record Machine(string Processor, int Cores, double Memor
         }
         return Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? RuntimeInformation.ProcessArchitecture.ToString();
     }
+
+    // The version is 0.1.0+commit.
+    private static string BuiltFrom() =>
+        typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+', 2) is [_, { Length: > 0 } commit] ? commit : "unknown";
 
     private static string ReadCommit(string repository)
     {

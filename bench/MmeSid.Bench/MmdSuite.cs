@@ -1,7 +1,6 @@
 using System.Globalization;
 using MmeSid.Kernels;
 using MmeSid.Kernels.Scalar;
-using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Bench;
 
@@ -15,34 +14,47 @@ internal static class MmdSuite
         foreach (Cases.MmdShape shape in context.Quick ? [new(500, 300, 40)] : Cases.MmdBench)
         {
             using RowMatrix source = BenchData.Synth(shape.Source, shape.Dimension, seed: 1), target = BenchData.Synth(shape.Target, shape.Dimension, seed: 2);
-            SimdBackend backend = BenchContext.Simd(BenchContext.AllThreads);
-            string check = Check(backend, source, target);
-            Timing products = context.Time(() =>
+            yield return Measure(BenchContext.Simd(BenchContext.AllThreads), source, target, context, context.Ceilings.For(BenchContext.AllThreads).Fp32, () =>
             {
                 PlainProducts.Multiply(source, source, BenchContext.AllThreads, half: true);
                 PlainProducts.Multiply(target, target, BenchContext.AllThreads, half: true);
                 PlainProducts.Multiply(source, target, BenchContext.AllThreads, half: false);
-            });
-            Timing time = context.Time(() => backend.MmdSums(source.View(0, shape.Source), target.View(0, shape.Target), MmdKernel.Default));
-            yield return new Figure
-            {
-                Operation = $"MmdSums {shape.Source} + {shape.Target}",
-                Backend = backend.Name,
-                Device = backend.Device,
-                Data = BenchData.SynthName,
-                Rows = shape.Source + shape.Target,
-                Dimension = shape.Dimension,
-                Time = time,
-                Operations = shape.Dimension * ((double)shape.Source * shape.Source + (double)shape.Target * shape.Target + 2.0 * shape.Source * shape.Target),
-                Ceiling = context.Ceilings.For(BenchContext.AllThreads).Fp32,
-                Check = check,
-                Note = string.Create(CultureInfo.InvariantCulture, $"{time.Median / products.Median:F2} × the time of the plain products ({Report.Seconds(products.Median)})"),
-                Headline = true,
-            };
+            }, out _);
         }
     }
 
-    private static string Check(SimdBackend backend, RowMatrix source, RowMatrix target)
+    /// <summary>Checks a backend on a part of both sets, then times it on all of them.</summary>
+    /// <param name="backend">What computes.</param>
+    /// <param name="source">[n, d].</param>
+    /// <param name="target">[m, d].</param>
+    /// <param name="run">Takes the times.</param>
+    /// <param name="ceiling">10⁹ float32 operations per second.</param>
+    /// <param name="multiply">The plain products of the same pairs.</param>
+    /// <param name="products">Receives their time.</param>
+    public static Figure Measure(IBackend backend, RowMatrix source, RowMatrix target, BenchRun run, double ceiling, Action multiply, out Timing products)
+    {
+        string check = Check(backend, source, target);
+        products = run.Time(multiply);
+        Timing time = run.Time(() => backend.MmdSums(source.View(0, (int)source.Count), target.View(0, (int)target.Count), MmdKernel.Default));
+        double n = source.Count, m = target.Count;
+        return new Figure
+        {
+            Operation = $"MmdSums {n} + {m}",
+            Backend = backend.Name,
+            Device = backend.Device,
+            Data = BenchData.SynthName,
+            Rows = source.Count + target.Count,
+            Dimension = source.Dimension,
+            Time = time,
+            Operations = source.Dimension * (n * n + m * m + 2 * n * m),
+            Ceiling = ceiling,
+            Check = check,
+            Note = string.Create(CultureInfo.InvariantCulture, $"{time.Median / products.Median:F2} × the time of the plain products ({Report.Seconds(products.Median)})"),
+            Headline = true,
+        };
+    }
+
+    private static string Check(IBackend backend, RowMatrix source, RowMatrix target)
     {
         int sources = (int)Math.Min(kCheckedRows, source.Count), targets = (int)Math.Min(kCheckedRows, target.Count);
         MmdSums expected = new ScalarBackend().MmdSums(source.View(0, sources), target.View(0, targets), MmdKernel.Default);

@@ -3,11 +3,12 @@ using MmeSid.Kernels;
 
 namespace MmeSid.Bench;
 
-/// <summary>Figures of FAISS beside ours, and the ratios between them.</summary>
+/// <summary>Figures of a peer beside ours, and the ratios between them.</summary>
 internal static class PeerFigures
 {
-    /// <summary>FAISS encodes the same rows with the same codebooks; one figure per variant and BLAS setting.</summary>
-    /// <param name="context">Finds the peer.</param>
+    /// <summary>A peer encodes the same rows with the same codebooks; one figure per variant.</summary>
+    /// <param name="run">Keeps the files that the peer reads.</param>
+    /// <param name="peer">Runs a job.</param>
     /// <param name="job">Operation of the script: <c>rq</c> or <c>flat</c>.</param>
     /// <param name="operation">Name in the table.</param>
     /// <param name="data">Name of the data.</param>
@@ -15,42 +16,39 @@ internal static class PeerFigures
     /// <param name="rows">The same rows.</param>
     /// <param name="plan">Our codebooks.</param>
     /// <param name="codes">Our codes.</param>
-    public static IReadOnlyList<Figure> Encode(
-        BenchContext context, string job, string operation, string data, string rowsFile, RowMatrix rows, EncodePlan plan, ushort[] codes)
+    public static IEnumerable<Figure> Encode(
+        BenchRun run, Func<Dictionary<string, object>, IEnumerable<PeerTime>> peer, string job, string operation, string data, string rowsFile, RowMatrix rows, EncodePlan plan, ushort[] codes)
     {
         string[] codebooks =
         [
-            .. Enumerable.Range(0, plan.Levels).Select(level => context.WriteArray($"codebook.{level}.npy", plan.Codebook(level), plan.CodeCount(level), plan.Dimension)),
+            .. Enumerable.Range(0, plan.Levels).Select(level => run.WriteArray($"codebook.{level}.npy", plan.Codebook(level), plan.CodeCount(level), plan.Dimension)),
         ];
         double operations = 2.0 * rows.Count * rows.Dimension * Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
-        return
-        [
-            .. context.Faiss!.Run(new()
-            {
-                ["operation"] = job,
-                ["rows"] = rowsFile,
-                ["codebooks"] = codebooks,
-                ["codes"] = context.WriteArray<ushort>("codes.npy", codes, rows.Count, plan.Levels),
-                ["runs"] = context.Size(5, 2),
-            }).Select(time => new Figure
-            {
-                Operation = $"{operation}, {time.Variant}",
-                Backend = time.Library,
-                Device = time.Device,
-                Data = data,
-                Rows = rows.Count,
-                Dimension = rows.Dimension,
-                Codes = plan.CodeCount(0),
-                Levels = plan.Levels,
-                Time = Timing.Of(time.Seconds),
-                Operations = operations,
-                Note = string.Create(CultureInfo.InvariantCulture, $"{time.Differing:N0} rows get other codes than the exact ones"),
-                Headline = true,
-            }),
-        ];
+        return peer(new()
+        {
+            ["operation"] = job,
+            ["rows"] = rowsFile,
+            ["codebooks"] = codebooks,
+            ["codes"] = run.WriteArray<ushort>("codes.npy", codes, rows.Count, plan.Levels),
+            ["runs"] = run.Size(5, 2),
+        }).Select(time => new Figure
+        {
+            Operation = $"{operation}, {time.Variant}",
+            Backend = time.Library,
+            Device = time.Device,
+            Data = data,
+            Rows = rows.Count,
+            Dimension = rows.Dimension,
+            Codes = plan.CodeCount(0),
+            Levels = plan.Levels,
+            Time = Timing.Of(time.Seconds),
+            Operations = operations,
+            Note = string.Create(CultureInfo.InvariantCulture, $"{time.Differing:N0} rows get other codes than the exact ones"),
+            Headline = true,
+        });
     }
 
-    /// <summary>Our figure with the ratio of medians to the slowest peer as it comes (its first figure) and to the fastest.</summary>
+    /// <summary>Our figure with the ratio of medians to FAISS as it comes (its first figure) and to the fastest.</summary>
     public static Figure Compare(Figure ours, IReadOnlyList<Figure> peers)
     {
         if (peers.Count == 0)

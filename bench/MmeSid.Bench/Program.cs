@@ -7,8 +7,19 @@ var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: 
 var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
-var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.") { results, suites, quick, noPeers, readme, quality };
-root.SetAction(parsed => Run(
+var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
+var device = new Option<int>("--device") { Description = "With --gpu: which GPU, 0 the first." };
+var rows = new Option<long>("--rows") { Description = "With --gpu: rows whose codes 'exact' proves on the device; a thousandth of them by the oracle.", DefaultValueFactory = _ => 100_000_000 };
+var seconds = new Option<double>("--seconds") { Description = "With --gpu: longest that 'fuzz' and each part of 'exact' take.", DefaultValueFactory = _ => 30 };
+var seed = new Option<ulong?>("--seed") { Description = "With --gpu: of 'fuzz'; without it one is drawn and shown." };
+var steps = new Option<FileInfo?>("--steps") { Description = "With --gpu: lines 'name<tab>outcome<tab>seconds<tab>what it said' of what else ran on the device; shown on the page." };
+var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.")
+{
+    results, suites, quick, noPeers, readme, quality, gpu, device, rows, seconds, seed, steps,
+};
+root.SetAction(parsed => parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
+    parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
+    parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
 return root.Parse(args).Invoke();
 
@@ -20,7 +31,7 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
         Console.Error.WriteLine($"there is no suite '{unknown}'; there are {string.Join(", ", Suites.Names)}");
         return 2;
     }
-    string repository = Repository();
+    string repository = Machine.Repository() ?? throw new DirectoryNotFoundException($"{Machine.Solution} is in no folder above {AppContext.BaseDirectory}");
     Machine machine = Machine.Describe(repository);
     string folder = Path.Combine(resultsFolder, machine.Slug);
     string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
@@ -60,14 +71,4 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
     if (readme is not null)
         Report.UpdateReadme(readme, resultsFolder);
     return 0;
-}
-
-static string Repository()
-{
-    for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-    {
-        if (File.Exists(Path.Combine(folder.FullName, "MmeSid.Engine.sln")))
-            return folder.FullName;
-    }
-    throw new DirectoryNotFoundException($"MmeSid.Engine.sln is in no folder above {AppContext.BaseDirectory}");
 }

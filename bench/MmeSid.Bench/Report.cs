@@ -10,20 +10,21 @@ internal static class Report
     private const string Begin = "<!-- results:begin (written by ./build.sh --target Bench --readme) -->";
     private const string End = "<!-- results:end -->";
 
-    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web) { WriteIndented = true, IndentSize = 1 };
+    /// <summary>How results are written.</summary>
+    public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { WriteIndented = true, IndentSize = 1 };
 
     /// <summary>Replaces the suite's file and the machine's tables.</summary>
     public static void Save(string folder, SuiteResult result)
     {
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, result.Suite + ".json"), JsonSerializer.Serialize(result, s_json) + "\n");
+        File.WriteAllText(Path.Combine(folder, result.Suite + ".json"), JsonSerializer.Serialize(result, Json) + "\n");
         File.WriteAllText(Path.Combine(folder, "README.md"), MachinePage(Load(folder)));
     }
 
     /// <summary>The suites of a machine, in the order in which the bench runs them.</summary>
     public static IReadOnlyList<SuiteResult> Load(string folder)
     {
-        var results = Directory.GetFiles(folder, "*.json").Select(file => JsonSerializer.Deserialize<SuiteResult>(File.ReadAllText(file), s_json)!);
+        var results = Directory.GetFiles(folder, "*.json").Select(file => JsonSerializer.Deserialize<SuiteResult>(File.ReadAllText(file), Json)!);
         return [.. results.OrderBy(result => Array.IndexOf(Suites.Names, result.Suite))];
     }
 
@@ -50,9 +51,14 @@ internal static class Report
     }
 
     /// <summary>A figure in one line, for those who wait.</summary>
-    public static string Line(Figure figure) =>
-        string.Join(" · ", s_columns.Select(column => (column.Name, Value: column.Value(figure))).Where(cell => cell.Value.Length > 0)
-            .Select(cell => cell.Name is "n" or "d" or "K" or "L" or "re-checked" or "checked" or "prepared" or "allocated" or "GFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
+    public static string Line(Figure figure) => Line(figure, s_columns);
+
+    /// <summary>The same of a figure taken on a GPU.</summary>
+    public static string GpuLine(Figure figure) => Line(figure, s_gpuColumns);
+
+    private static string Line(Figure figure, IEnumerable<Column> columns) =>
+        string.Join(" · ", columns.Select(column => (column.Name, Value: column.Value(figure))).Where(cell => cell.Value.Length > 0)
+            .Select(cell => cell.Name is "n" or "d" or "K" or "L" or "re-checked" or "checked" or "undecided" or "prepared" or "allocated" or "GFLOP/s" or "TFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
 
     private static string MachinePage(IReadOnlyList<SuiteResult> results)
     {
@@ -85,20 +91,33 @@ internal static class Report
         text.Append(".\n\n");
         foreach (string remark in result.Remarks)
             text.Append(remark).Append(".\n\n");
-        Column[] columns = [.. wanted.Where(column => result.Figures.Any(figure => column.Value(figure).Length > 0))];
-        text.Append("| ").AppendJoin(" | ", columns.Select(column => column.Name)).Append(" |\n|");
-        foreach (Column column in columns)
-            text.Append(column.Right ? "---:|" : "---|");
-        text.Append('\n');
-        foreach (Figure figure in result.Figures)
-            text.Append("| ").AppendJoin(" | ", columns.Select(column => column.Value(figure))).Append(" |\n");
-        text.Append('\n');
+        AppendFigures(text, result.Figures, wanted);
 
         static string Threads(int count) => count == 1 ? "1 thread" : $"{count} threads";
         static string Integer(string name, double rate) => rate == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {name} {rate:F0} Gop/s");
     }
 
+    /// <summary>A table of figures taken on a GPU.</summary>
+    public static void AppendGpuFigures(StringBuilder text, IReadOnlyList<Figure> figures) => AppendFigures(text, figures, s_gpuColumns);
+
+    // Columns in which no figure has a value are left out.
+    private static void AppendFigures(StringBuilder text, IReadOnlyList<Figure> figures, IEnumerable<Column> wanted)
+    {
+        Column[] columns = [.. wanted.Where(column => figures.Any(figure => column.Value(figure).Length > 0))];
+        if (columns.Length == 0)
+            return;
+        text.Append("| ").AppendJoin(" | ", columns.Select(column => column.Name)).Append(" |\n|");
+        foreach (Column column in columns)
+            text.Append(column.Right ? "---:|" : "---|");
+        text.Append('\n');
+        foreach (Figure figure in figures)
+            text.Append("| ").AppendJoin(" | ", columns.Select(column => column.Value(figure))).Append(" |\n");
+        text.Append('\n');
+    }
+
     private sealed record Column(string Name, bool Right, Func<Figure, string> Value);
+
+    private static readonly Column s_gigaflops = new("GFLOP/s", true, figure => figure.Operations == 0 ? "" : Number(figure.Rate, "F0"));
 
     private static readonly Column[] s_columns =
     [
@@ -112,15 +131,22 @@ internal static class Report
         new("L", true, figure => figure.Codes == 0 ? "" : Count(figure.Levels)),
         new("median ± spread", true, figure => $"{Seconds(figure.Time.Median)} ± {Seconds(figure.Time.Spread)}"),
         new("rows/s", true, figure => Quantity(figure.Rows / figure.Time.Median)),
-        new("GFLOP/s", true, figure => figure.Operations == 0 ? "" : Number(figure.Rate, "F0")),
+        s_gigaflops,
         new("% of ceiling", true, figure => figure.CeilingShare is { } share ? Number(100 * share, "F0") + " %" : ""),
         new("% of it meanwhile", true, figure => figure.CeilingShareMeanwhile is { } share ? Number(100 * share, "F0") + " %" : ""),
         new("re-checked", true, figure => figure.Rechecked is { } share ? Number(100 * share, "0.###") + " %" : ""),
+        new("undecided", true, figure => figure.Undecided is { } share ? Number(100 * share, "0.#####") + " %" : ""),
         new("prepared", true, figure => figure.Preparation is { } seconds ? Seconds(seconds) : ""),
         new("allocated", true, figure => figure.Time.AllocatedBytes is { } bytes ? Bytes(bytes) : ""),
         new("checked", false, figure => figure.Check),
         new("note", false, figure => figure.Note),
     ];
+
+    private static readonly Column s_teraflops = new("TFLOP/s", true, figure => figure.Operations == 0 ? "" : ThreeDigits(figure.Rate / 1e3));
+
+    // The device stands over the page, and what the host allocates is nobody's concern.
+    private static readonly Column[] s_gpuColumns =
+        [.. s_columns.Where(column => column.Name is not ("device" or "data" or "allocated")).Select(column => column == s_gigaflops ? s_teraflops : column)];
 
     /// <summary>Seconds with three digits and a unit.</summary>
     public static string Seconds(double seconds) => seconds switch

@@ -1,6 +1,5 @@
 using MmeSid.Kernels;
 using MmeSid.Kernels.Scalar;
-using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Bench;
 
@@ -15,33 +14,43 @@ internal static class SinkhornSuite
         {
             using RowMatrix rows = BenchData.Synth(shape.Rows, shape.Dimension);
             using RowMatrix codewords = BenchData.Synth(shape.Codes, shape.Dimension);
-            SimdBackend backend = BenchContext.Simd(BenchContext.AllThreads);
-            var options = new SinkhornOptions();
-            ushort[] codes = new ushort[shape.Rows];
-            double[] potentials = new double[shape.Codes];
-            void Assign() => backend.SinkhornAssign(rows.View(0, shape.Rows), codewords.View(0, shape.Codes), options, codes, potentials);
-
-            string check = Check(backend, rows, codewords, options);
-            long? peak = MemoryPeak.Above(Assign);
-            Timing time = context.Time(Assign);
-            yield return new Figure
-            {
-                Operation = $"SinkhornAssign, {options.Iterations} iterations",
-                Backend = backend.Name,
-                Device = backend.Device,
-                Data = BenchData.SynthName,
-                Rows = shape.Rows,
-                Dimension = shape.Dimension,
-                Codes = shape.Codes,
-                Time = time,
-                Check = check,
-                Note = peak is { } bytes ? $"peak {Report.Bytes(Math.Max(0, bytes))} above the input" : "",
-                Headline = true,
-            };
+            yield return Measure(BenchContext.Simd(BenchContext.AllThreads), rows, codewords, context, MemoryPeak.Above, "above the input");
         }
     }
 
-    private static string Check(SimdBackend backend, RowMatrix rows, RowMatrix codewords, SinkhornOptions options)
+    /// <summary>Checks a backend on a part of the rows, then times it on all of them.</summary>
+    /// <param name="backend">What computes.</param>
+    /// <param name="rows">[n, d].</param>
+    /// <param name="codewords">[K, d].</param>
+    /// <param name="run">Takes the times.</param>
+    /// <param name="peak">Bytes that the work takes at its highest point, or null where that is not known.</param>
+    /// <param name="peakOf">What they are counted above.</param>
+    public static Figure Measure(IBackend backend, RowMatrix rows, RowMatrix codewords, BenchRun run, Func<Action, long?> peak, string peakOf)
+    {
+        var options = new SinkhornOptions();
+        ushort[] codes = new ushort[rows.Count];
+        double[] potentials = new double[codewords.Count];
+        void Assign() => backend.SinkhornAssign(rows.View(0, (int)rows.Count), codewords.View(0, (int)codewords.Count), options, codes, potentials);
+
+        string check = Check(backend, rows, codewords, options);
+        long? taken = peak(Assign);
+        return new Figure
+        {
+            Operation = $"SinkhornAssign, {options.Iterations} iterations",
+            Backend = backend.Name,
+            Device = backend.Device,
+            Data = BenchData.SynthName,
+            Rows = rows.Count,
+            Dimension = rows.Dimension,
+            Codes = (int)codewords.Count,
+            Time = run.Time(Assign),
+            Check = check,
+            Note = taken is { } bytes ? $"peak {Report.Bytes(Math.Max(0, bytes))} {peakOf}" : "",
+            Headline = true,
+        };
+    }
+
+    private static string Check(IBackend backend, RowMatrix rows, RowMatrix codewords, SinkhornOptions options)
     {
         int count = (int)Math.Min(kCheckedRows, rows.Count), codeCount = (int)codewords.Count;
         ushort[] expected = new ushort[count], found = new ushort[count];

@@ -14,41 +14,59 @@ internal static class TopInnerProductsSuite
         foreach (Cases.TopShape shape in context.Quick ? [new(1, 5000, 24, 5), new(64, 5000, 24, 5)] : Cases.TopBench)
         {
             using RowMatrix items = BenchData.Synth(shape.Items, shape.Dimension, seed: 1), queries = BenchData.Synth(shape.Queries, shape.Dimension, seed: 2);
-            SimdBackend backend = BenchContext.Simd(BenchContext.AllThreads);
-            int[] indices = new int[shape.Queries * shape.Count];
-            float[] scores = new float[indices.Length];
-            void Search() => backend.TopInnerProducts(queries.View(0, shape.Queries), items.View(0, shape.Items), shape.Count, indices, scores);
-
-            Search();
-            string check = Check(queries, items, shape, indices, scores);
             bool arithmetic = shape.Queries >= kArithmeticFrom;
-            Timing time = arithmetic ? context.TimeWithCeiling(Search, BenchContext.AllThreads) : context.Time(Search);
             Ceiling ceiling = context.Ceilings.For(BenchContext.AllThreads);
-            yield return new Figure
-            {
-                Operation = $"TopInnerProducts, {shape.Queries} {(shape.Queries == 1 ? "query" : "queries")}, k {shape.Count}",
-                Backend = backend.Name,
-                Device = backend.Device,
-                Data = BenchData.SynthName,
-                Rows = shape.Items,
-                Dimension = shape.Dimension,
-                Time = time,
-                Operations = arithmetic ? 2.0 * shape.Queries * shape.Items * shape.Dimension : 0,
-                Bytes = arithmetic ? 0 : (double)sizeof(float) * shape.Items * shape.Dimension,
-                Ceiling = arithmetic ? ceiling.Fp32 : ceiling.Memory,
-                Check = check,
-                Note = arithmetic ? "" : $"reads {Report.Bytes((double)sizeof(float) * shape.Items * shape.Dimension / time.Median)}/s; the ceiling is memory",
-                Headline = true,
-            };
+            yield return Measure(
+                BenchContext.Simd(BenchContext.AllThreads), queries, items, shape.Count, kCheckedQueries,
+                work => arithmetic ? context.TimeWithCeiling(work, BenchContext.AllThreads) : context.Time(work), arithmetic, arithmetic ? ceiling.Fp32 : ceiling.Memory, "memory");
         }
     }
 
-    private static string Check(RowMatrix queries, RowMatrix items, Cases.TopShape shape, int[] indices, float[] scores)
+    /// <summary>Checks a backend on the first queries, then times it on all of them.</summary>
+    /// <param name="backend">What computes.</param>
+    /// <param name="queries">[q, d].</param>
+    /// <param name="items">[n, d].</param>
+    /// <param name="count">k.</param>
+    /// <param name="checkedQueries">That the oracle answers as well.</param>
+    /// <param name="time">Takes the times.</param>
+    /// <param name="arithmetic">Whether multiplications are what takes the time; else it is the reading of the items.</param>
+    /// <param name="ceiling">10⁹ operations or bytes per second.</param>
+    /// <param name="reader">What reads the items, for people.</param>
+    public static Figure Measure(
+        IBackend backend, RowMatrix queries, RowMatrix items, int count, int checkedQueries, Func<Action, Timing> time, bool arithmetic, double ceiling, string reader)
     {
-        int count = Math.Min(kCheckedQueries, shape.Queries);
-        int[] expected = new int[count * shape.Count];
+        int queryCount = (int)queries.Count, itemCount = (int)items.Count;
+        int[] indices = new int[queryCount * count];
+        float[] scores = new float[indices.Length];
+        void Search() => backend.TopInnerProducts(queries.View(0, queryCount), items.View(0, itemCount), count, indices, scores);
+
+        Search();
+        string check = Check(queries, items, count, Math.Min(checkedQueries, queryCount), indices, scores);
+        Timing taken = time(Search);
+        double bytes = (double)sizeof(float) * itemCount * items.Dimension;
+        return new Figure
+        {
+            Operation = $"TopInnerProducts, {queryCount} {(queryCount == 1 ? "query" : "queries")}, k {count}",
+            Backend = backend.Name,
+            Device = backend.Device,
+            Data = BenchData.SynthName,
+            Rows = itemCount,
+            Dimension = items.Dimension,
+            Time = taken,
+            Operations = arithmetic ? 2.0 * queryCount * itemCount * items.Dimension : 0,
+            Bytes = arithmetic ? 0 : bytes,
+            Ceiling = ceiling,
+            Check = check,
+            Note = arithmetic ? "" : $"reads {Report.Bytes(bytes / taken.Median)}/s; the ceiling is {reader}",
+            Headline = true,
+        };
+    }
+
+    private static string Check(RowMatrix queries, RowMatrix items, int resultCount, int count, int[] indices, float[] scores)
+    {
+        int[] expected = new int[count * resultCount];
         float[] expectedScores = new float[expected.Length];
-        new ScalarBackend().TopInnerProducts(queries.View(0, count), items.View(0, shape.Items), shape.Count, expected, expectedScores);
+        new ScalarBackend().TopInnerProducts(queries.View(0, count), items.View(0, (int)items.Count), resultCount, expected, expectedScores);
         if (!expected.AsSpan().SequenceEqual(indices.AsSpan(0, expected.Length)) || !expectedScores.AsSpan().SequenceEqual(scores.AsSpan(0, expected.Length)))
             throw new InvalidOperationException("the largest products differ from the oracle's; nothing is timed");
         return $"{count} {(count == 1 ? "query" : "queries")} equal";
