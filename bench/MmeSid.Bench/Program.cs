@@ -10,7 +10,7 @@ var quality = new Option<bool>("--quality") { Description = "Also writes quality
 var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
 var device = new Option<int>("--device") { Description = "With --gpu: which GPU, 0 the first." };
 var rows = new Option<long>("--rows") { Description = "With --gpu: rows whose codes 'exact' proves on the device; a thousandth of them by the oracle.", DefaultValueFactory = _ => 100_000_000 };
-var seconds = new Option<double>("--seconds") { Description = "With --gpu: longest that 'fuzz' and each part of 'exact' take.", DefaultValueFactory = _ => 30 };
+var seconds = new Option<double?>("--seconds") { Description = "With --gpu: longest that 'fuzz' and each part of 'exact' take; 30, with --quick 1." };
 var seed = new Option<ulong?>("--seed") { Description = "With --gpu: of 'fuzz'; without it one is drawn and shown." };
 var steps = new Option<FileInfo?>("--steps") { Description = "With --gpu: lines 'name<tab>outcome<tab>seconds<tab>what it said' of what else ran on the device; shown on the page." };
 var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.")
@@ -19,7 +19,7 @@ var root = new RootCommand("Measures what the machine can do, then the kernels, 
 };
 root.SetAction(parsed => parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
-    parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
+    parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds) ?? (parsed.GetValue(quick) ? 1 : 30)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
 return root.Parse(args).Invoke();
 

@@ -13,8 +13,9 @@ internal static class GpuExactSuite
     private const int kRowsPerBatch = 1 << 20;
     private const float kDeviation = 0.3f;
     private const int kOracleLevels = 4, kOracleCodes = 256, kOracleDimension = 768;
-    // The first rows only say how long the others will take.
-    private const int kProbedRows = 256, kReplacedRows = 64;
+    // Of every core: these rows only say how long the others will take.
+    private const int kProbedRows = 64;
+    private const int kReplacedRows = 64;
     private const double kOperationsPerCore = 5e11;
 
     public static IEnumerable<Figure> Run(GpuContext context)
@@ -113,13 +114,13 @@ internal static class GpuExactSuite
     private static Figure AgainstOracle(GpuContext context, PlanKind kind)
     {
         int dimension = context.Size(kOracleDimension, 24), codeCount = context.Size(kOracleCodes, 16);
-        int wanted = (int)Math.Max(context.Size(kProbedRows, 100), context.ProvenRows / 1000);
+        int probed = kProbedRows * AllThreads, wanted = (int)Math.Max(context.Size(probed, 100), context.ProvenRows / 1000);
         using RowMatrix host = context.Synth(wanted, dimension);
         using GpuRows rows = GpuRows.Upload(context.Gpu, host);
         EncodePlan plan = kind == PlanKind.Residual ? TrainedPlans.Residual(host, kOracleLevels, codeCount) : TrainedPlans.PrefixSemantic(host, kOracleLevels, codeCount);
         ushort[]? codes = null;
         Figure figure = GpuEncodeRun.Measure(context, $"{(kind == PlanKind.Residual ? "rq" : "psrq")} {kOracleLevels} × {codeCount}", rows, (int)host.Count, plan, null, ref codes);
-        double secondsPerRow = Timing.Seconds(() => EncodeRun.Check(host, host.Count, plan, codes!, kProbedRows)) / kProbedRows;
+        double secondsPerRow = Timing.Seconds(() => EncodeRun.Check(host, host.Count, plan, codes!, probed)) / Math.Min(probed, host.Count);
         long affordable = (long)(context.Box.TotalSeconds / secondsPerRow);
         if (affordable < host.Count)
             context.Remarks.Add(GpuContext.Text($"{figure.Operation}: the oracle takes {secondsPerRow * 1e6:F0} µs a row here, so {affordable:N0} of {host.Count:N0} rows were compared"));

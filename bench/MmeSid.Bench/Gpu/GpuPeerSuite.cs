@@ -27,7 +27,7 @@ internal static class GpuPeerSuite
             foreach (Figure peer in PeerFigures.Encode(context, context.Torch.Run, "rq", operation, BenchData.SynthName, context.WriteRows("rows.npy", host), host, plan, codes!))
             {
                 peers.Add(peer);
-                yield return peer with { Note = GpuContext.Text($"we take {peer.Time.Median / ours.Time.Median:F1} × less; {peer.Note}") };
+                yield return peer with { Note = GpuContext.Text($"{peer.Time.Median / ours.Time.Median:F2} × our time; {peer.Note}") };
             }
             Compare(context, operation, "best fp32", 8, ours, peers.Where(peer => peer.Operation.Contains("fp32", StringComparison.Ordinal)));
             Compare(context, operation, "best TF32, which is not exact", 1, ours, peers.Where(peer => peer.Operation.Contains("tf32", StringComparison.Ordinal)));

@@ -49,10 +49,17 @@ internal sealed record GpuResult(GpuMachine Machine, CudaCeilings Ceilings, stri
     public string Save(string folder)
     {
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, Machine.Slug + ".json"), JsonSerializer.Serialize(this, Report.Json) + "\n");
+        Write(Path.Combine(folder, Machine.Slug + ".json"), JsonSerializer.Serialize(this, Report.Json) + "\n");
         string page = Path.Combine(folder, Machine.Slug + ".md");
-        File.WriteAllText(page, Page());
+        Write(page, Page());
         return page;
+
+        // Whoever is stopped while it writes leaves what was there before.
+        static void Write(string file, string text)
+        {
+            File.WriteAllText(file + ".new", text);
+            File.Move(file + ".new", file, overwrite: true);
+        }
     }
 
     private string Page()
