@@ -34,8 +34,14 @@ internal static class CudaPlainProducts
         using var results = DeviceMemory<float>.Allocate(stream.Device, (long)rowTiles * parts * ProductTiles.kThreads);
         stream.Launch(stream.Device.Kernel("plain_products", "plain_products", ProductTiles.kThreads, ProductTiles.kBytes), rowTiles, new PlainProductsArguments
         {
-            Rows = rows.Value, Columns = columns.Value, Results = results.Value, RowCount = rowCount, ColumnCount = columnCount, Depth = depth,
-            TilesPerPart = tilesPerPart, OneSet = ReferenceEquals(rows, columns) ? 1 : 0,
+            Rows = rows.Value,
+            Columns = columns.Value,
+            Results = results.Value,
+            RowCount = rowCount,
+            ColumnCount = columnCount,
+            Depth = depth,
+            TilesPerPart = tilesPerPart,
+            OneSet = ReferenceEquals(rows, columns) ? 1 : 0,
         }, parts);
         stream.Synchronize();
     }

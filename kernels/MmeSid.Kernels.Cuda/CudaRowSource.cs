@@ -35,8 +35,14 @@ internal static class CudaRowSource
         CudaKernel kernel = stream.Device.Kernel("draw_rows", "draw_rows", kThreads);
         stream.Launch(kernel, ((long)count * dimension + kThreads - 1) / kThreads, new DrawArguments
         {
-            Codewords = codewords.Value, Rows = rows.Value, Seed = seed, First = first, Deviation = deviation,
-            Count = count, Dimension = dimension, CodeCount = (int)(codewords.Length / dimension),
+            Codewords = codewords.Value,
+            Rows = rows.Value,
+            Seed = seed,
+            First = first,
+            Deviation = deviation,
+            Count = count,
+            Dimension = dimension,
+            CodeCount = (int)(codewords.Length / dimension),
         });
     }
 }
