@@ -36,7 +36,7 @@ internal sealed partial record Machine(string Processor, int Cores, double Memor
         return null;
     }
 
-    /// <summary>Asks the machine, and git or, in a published program, the commit that it was built from.</summary>
+    /// <summary>Asks the machine, and git; where there is no git or no repository, the commit is the one that the program was built from.</summary>
     public static Machine Describe(string? repository) => new(
         ProcessorName(),
         Environment.ProcessorCount,
@@ -68,7 +68,7 @@ internal sealed partial record Machine(string Processor, int Cores, double Memor
     private static string ReadCommit(string repository)
     {
         string commit = Git(repository, "rev-parse --short=10 HEAD");
-        return commit.Length == 0 ? "unknown" : commit + (Git(repository, "status --porcelain --untracked-files=no").Length > 0 ? "+" : "");
+        return commit.Length == 0 ? BuiltFrom() : commit + (Git(repository, "status --porcelain --untracked-files=no").Length > 0 ? "+" : "");
     }
 
     private static string Git(string repository, string arguments)
