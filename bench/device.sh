@@ -24,7 +24,7 @@ EOF
 }
 
 # name:longest it takes, seconds. What matters most comes first: the total may end before the last.
-STEPS=(ceilings:40 contract:150 encode:120 exact:150 stream:60 grid:90 kmeans:60 peer:120 mmd:40 fuzz:45 topk:60 sinkhorn:40)
+STEPS=(ceilings:40 contract:150 tune:60 encode:120 exact:150 stream:60 grid:90 kmeans:60 peer:120 mmd:40 fuzz:45 topk:60 sinkhorn:40)
 TOTAL=510
 # Longest that 'fuzz' and each part of 'exact' draw and check: enough for their limits above.
 BOX=25
@@ -120,6 +120,8 @@ limit_of() {
     done
 }
 
+shapes=()
+[ ${#quick[@]} -eq 0 ] || shapes=(--dimensions 40 --codes 100)
 wanted=("${STEPS[@]%%:*}")
 [ -z "$chosen" ] || IFS=, read -r -a wanted <<< "$chosen"
 for name in "${wanted[@]}"; do
@@ -133,6 +135,8 @@ for name in "${wanted[@]}"; do
     case "$name" in
         ceilings) run "$name" "$limit" "${bench[@]}" --suites none ;;
         contract) run "$name" "$limit" "$publish/MmeSid.Kernels.Cuda.Tests" -noLogo -noColor ;;
+        # What it finds is there for all later steps.
+        tune) run "$name" "$limit" "$publish/mmesid" bench tune --backend cuda "${shapes[@]}" ;;
         *) run "$name" "$limit" "${bench[@]}" --suites "$name" ;;
     esac
 done

@@ -65,12 +65,7 @@ internal sealed class CudaLevel : IDisposable
     public int Depth => _screen.Depth;
 
     /// <summary>Whether a screen of this kind can serve the level.</summary>
-    public bool Has(ScreenKind kind) => kind switch
-    {
-        ScreenKind.Int8 => Depth <= Operands.kMostInt8Depth,
-        ScreenKind.Float16 => _stream.Device.TrustsFloat16,
-        _ => true,
-    };
+    public bool Has(ScreenKind kind) => kind != ScreenKind.Int8 || Depth <= Operands.kMostInt8Depth;
 
     /// <summary>The operands of a screen, converted and uploaded when they are first asked for.</summary>
     public Operands this[ScreenKind kind]

@@ -30,10 +30,13 @@ internal sealed record Screen(ScreenKind Kind, string File, string Name, int Row
     /// <summary>The screen whose kernel has this name.</summary>
     public static Screen Named(string name) => All.First(screen => screen.Name == name);
 
-    /// <summary>Whether a GPU can run it on a level.</summary>
-    public bool Fits(CudaDevice device, CudaLevel level) =>
-        level.PaddedCodes % Codes == 0 && SharedBytes <= device.SharedBytesPerBlock && level.Has(Kind)
+    /// <summary>Whether a GPU can run it.</summary>
+    public bool Fits(CudaDevice device) =>
+        SharedBytes <= device.SharedBytesPerBlock && (Kind != ScreenKind.Float16 || device.TrustsFloat16)
         && (Capability == 0 || (Capability == device.CapabilityMajor * 10 + device.CapabilityMinor && (Kind != ScreenKind.Float16 || device.TrustsFloat16OfGroups)));
+
+    /// <summary>Whether a GPU can run it on a level.</summary>
+    public bool Fits(CudaDevice device, CudaLevel level) => Fits(device) && level.PaddedCodes % Codes == 0 && level.Has(Kind);
 
     // Sizes of the structures in kernels/cuda, which softcuda guards: a block that reads beyond what it asked for fails.
     private static int ListBytes(int rows) => rows * (4 * 4 + OpenRow.kCandidates * (4 + 2));

@@ -39,8 +39,11 @@ internal sealed class GpuContext : BenchRun
     /// <summary>The GPU.</summary>
     public CudaDevice Gpu => Backend.Gpu;
 
+    /// <summary>The screens that the GPU can run.</summary>
+    public IReadOnlyList<Screen> Screens => [.. Screen.All.Where(screen => screen.Fits(Gpu))];
+
     /// <summary>The same GPU with one screen for all levels, or with whatever it measures to be fastest.</summary>
-    public CudaBackend WithScreen(ScreenKind? screen) => new(Gpu.Ordinal, AllThreads, screen);
+    public CudaBackend With(Screening? screening) => new(Gpu.Ordinal, AllThreads, screening);
 
     /// <summary>10⁹ operations per second of what a screen computes with.</summary>
     public double Ceiling(ScreenKind screen) => screen switch

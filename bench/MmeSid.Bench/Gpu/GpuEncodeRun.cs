@@ -12,12 +12,12 @@ internal static class GpuEncodeRun
     /// <param name="rows">At least <paramref name="count"/>.</param>
     /// <param name="count">n.</param>
     /// <param name="plan">The codebooks.</param>
-    /// <param name="screen">For all levels; null for what the encoder measures to be fastest.</param>
+    /// <param name="screening">For all levels; null for what the encoder measures to be fastest.</param>
     /// <param name="codes">[n, L] receives the codes. Where it holds codes already, they are compared.</param>
-    public static Figure Measure(GpuContext context, string operation, GpuRows rows, int count, EncodePlan plan, ScreenKind? screen, ref ushort[]? codes)
+    public static Figure Measure(GpuContext context, string operation, GpuRows rows, int count, EncodePlan plan, Screening? screening, ref ushort[]? codes)
     {
         CudaEncoder? encoder = null;
-        double preparation = Timing.Seconds(() => encoder = (CudaEncoder)context.WithScreen(screen).CreateEncoder(plan));
+        double preparation = Timing.Seconds(() => encoder = (CudaEncoder)context.With(screening).CreateEncoder(plan));
         using (encoder)
         using (var onDevice = DeviceMemory<ushort>.Allocate(context.Gpu, (long)count * plan.Levels))
         {
@@ -26,11 +26,11 @@ internal static class GpuEncodeRun
             EncodeReport report = encoder.Encode(rows.Values, count, onDevice);
             string check = Check(rows, count, plan, onDevice, ref codes);
             Timing time = context.Time(() => encoder.Encode(rows.Values, count, onDevice)) with { AllocatedBytes = null };
-            ScreenKind[] chosen = [.. encoder.Choice.Distinct()];
-            string screens = string.Join(", ", chosen.Select(Screens.Name));
+            Screen[] chosen = [.. encoder.Choice.Distinct()];
+            string screens = string.Join(", ", chosen.Select(screen => screen.Name["screen_".Length..])) + (plan.Levels > 1 && encoder.Choice.Count == 1 ? ", one operand for all levels" : "");
             return new Figure
             {
-                Operation = $"{operation}, {(screen is not null ? screens : encoder.IsCalibrated ? $"chosen: {screens}" : $"too few rows to choose: {screens}")}",
+                Operation = $"{operation}, {(screening is not null ? screens : encoder.IsCalibrated ? $"chosen: {screens}" : $"too few rows to choose: {screens}")}",
                 Backend = context.Backend.Name,
                 Device = context.Backend.Device,
                 Data = BenchData.SynthName,
@@ -40,7 +40,7 @@ internal static class GpuEncodeRun
                 Levels = plan.Levels,
                 Time = time,
                 Operations = 2.0 * count * plan.Dimension * Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount),
-                Ceiling = chosen.Length == 1 ? context.Ceiling(chosen[0]) : 0,
+                Ceiling = chosen.Length == 1 ? context.Ceiling(chosen[0].Kind) : 0,
                 Rechecked = report.RecheckedShare,
                 Undecided = (double)report.Exact / report.Decisions,
                 Preparation = preparation,

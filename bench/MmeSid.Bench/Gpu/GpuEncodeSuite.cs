@@ -19,12 +19,15 @@ internal static class GpuEncodeSuite
                 string name = $"{shape.Levels} × {shape.Codes}";
                 EncodePlan residual = TrainedPlans.Residual(host, shape.Levels, shape.Codes);
                 ushort[]? codes = null;
-                foreach (ScreenKind screen in Screens.All)
+                foreach (Screen screen in context.Screens)
                 {
-                    Figure one = GpuEncodeRun.Measure(context, $"rq {name}", rows, (int)host.Count, residual, screen, ref codes);
-                    if (screen == ScreenKind.Float32)
-                        CompareFloat32(context, one);
-                    yield return one;
+                    foreach (bool shareOperand in CudaPlan.CanShareOperand(residual) ? (bool[])[false, true] : [false])
+                    {
+                        Figure one = GpuEncodeRun.Measure(context, $"rq {name}", rows, (int)host.Count, residual, new Screening(screen, shareOperand), ref codes);
+                        if (screen.Kind == ScreenKind.Float32)
+                            CompareFloat32(context, one);
+                        yield return one;
+                    }
                 }
                 Figure rq = GpuEncodeRun.Measure(context, $"rq {name}", rows, (int)host.Count, residual, null, ref codes) with { Headline = true };
                 Compare(context, shape, rq);

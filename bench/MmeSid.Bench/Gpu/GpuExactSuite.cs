@@ -46,7 +46,7 @@ internal static class GpuExactSuite
         using RowMatrix codewords = BenchData.Synth(codeCount, dimension);
         float[] values = codewords.Rows(0, codeCount).ToArray();
         var plan = new EncodePlan(PlanKind.Residual, dimension, [values]);
-        CudaEncoder[] encoders = [.. Screens.All.Select(screen => (CudaEncoder)context.WithScreen(screen).CreateEncoder(plan))];
+        CudaEncoder[] encoders = [.. context.Screens.Select(screen => (CudaEncoder)context.With(new Screening(screen, ShareOperand: false)).CreateEncoder(plan))];
         // At least a batch for each screen.
         int batch = context.Fit(Math.Clamp(wanted / encoders.Length, 1, kRowsPerBatch), sizeof(float) * (long)dimension + sizeof(ushort), hostBytesPerRow: 0);
         using var stream = CudaStream.Create(context.Gpu);

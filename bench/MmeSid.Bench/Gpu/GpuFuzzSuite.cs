@@ -45,7 +45,7 @@ internal static class GpuFuzzSuite
         // Ties and overflow are decided in exact arithmetic, some hundred times slower.
         double affordable = operations / dimension / codes.Sum() / (data is Cases.EncodeData.Bell or Cases.EncodeData.LargeMean or Cases.EncodeData.Spike ? 1 : 500);
         var encodeCase = new Cases.EncodeCase(kind, data, Size(random, kMostRows, affordable), dimension, codes);
-        ScreenKind? screen = random.NextInt(2) == 0 ? null : Pick(random, Screens.All);
+        Screening? screening = random.NextInt(2) == 0 ? null : new Screening(Pick(random, context.Screens), ShareOperand: random.NextInt(2) == 0);
         EncodeOptions options = random.NextInt(4) == 0 ? new() { TableBytes = 0 } : new();
         bool resident = random.NextInt(2) == 0;
 
@@ -59,7 +59,7 @@ internal static class GpuFuzzSuite
             using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
             oracle.Encode(new RowView(values.AsSpan(first * dimension, count * dimension), dimension), expected.AsSpan(first * levels, count * levels), expectedErrors.AsSpan(first, count));
         });
-        using var encoder = (CudaEncoder)context.WithScreen(screen).CreateEncoder(plan, options);
+        using var encoder = (CudaEncoder)context.With(screening).CreateEncoder(plan, options);
         if (resident)
         {
             using var stream = CudaStream.Create(context.Gpu);
@@ -79,7 +79,7 @@ internal static class GpuFuzzSuite
         void Require(bool equal, string what)
         {
             if (!equal)
-                throw new InvalidOperationException($"seed {context.Seed}, number {number}: {what} is not the oracle's: {encodeCase}, screen {screen?.ToString() ?? "chosen"}, tables {options.TableBytes}, resident {resident}");
+                throw new InvalidOperationException($"seed {context.Seed}, number {number}: {what} is not the oracle's: {encodeCase}, screen {screening?.ToString() ?? "chosen"}, tables {options.TableBytes}, resident {resident}");
         }
     }
 

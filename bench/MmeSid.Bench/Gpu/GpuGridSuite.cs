@@ -24,10 +24,10 @@ internal static class GpuGridSuite
                 EncodePlan plan = TrainedPlans.Vq(host, codeCount);
                 ushort[]? codes = null;
                 List<string> others = [];
-                foreach (ScreenKind screen in Screens.All)
+                foreach (Screen screen in Screens.Kinds.Select(kind => TileCache.Of(context.Gpu).Screen(kind, dimension, codeCount)).Where(screen => screen.Fits(context.Gpu)))
                 {
-                    Figure one = GpuEncodeRun.Measure(context, $"vq {codeCount}", rows, count, plan, screen, ref codes);
-                    others.Add(GpuContext.Text($"{Screens.Name(screen)} {one.Rate / 1e3:F1} ({100 * one.Rechecked:0.##} % re-checked)"));
+                    Figure one = GpuEncodeRun.Measure(context, $"vq {codeCount}", rows, count, plan, new Screening(screen, ShareOperand: false), ref codes);
+                    others.Add(GpuContext.Text($"{screen.Name} {one.Rate / 1e3:F1} ({100 * one.Rechecked:0.##} % re-checked)"));
                 }
                 Figure chosen = GpuEncodeRun.Measure(context, $"vq {codeCount}", rows, count, plan, null, ref codes) with { Note = $"TFLOP/s of each screen: {string.Join(", ", others)}", Headline = true };
                 if (slowest is null || chosen.Rate < slowest.Rate)
