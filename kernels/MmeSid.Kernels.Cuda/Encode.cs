@@ -13,7 +13,7 @@ internal sealed record Screening(Screen Screen, bool ShareOperand);
 /// <summary>
 /// encode: codes[i, l] = argmin_k of the real-number distances of EncodePlan          oracle: Scalar/Encode.cs
 /// <code>
-///   in    rows (n, d) row-major f32 in host memory · plan, uploaded once
+///   in    rows (n, d) row-major f32, f16 or bf16 in host memory, widened by the kernels · plan, uploaded once
 ///   out   codes (n, L) u16 · errors (n) f32 = ‖r_{L+1}‖²
 ///   does  per batch and level three kernels: prepare (residuals in the screen's format, and each row's margin 2E), screen (products, scores,
 ///         the codes within the margin), recheck (float64 distances of the rows that stay open); what float64 leaves open, and only that,
@@ -112,10 +112,25 @@ internal sealed class CudaEncoder : IEncoder
     /// <summary>Rows of a whole batch.</summary>
     internal int BatchRows => _batchRows;
 
-    public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    public bool TakesNarrowRows => true;
+
+    public unsafe EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
+        fixed (float* first = rows.Values)
+            return Encode(new HostRows(first, rows), codes, squaredErrors);
+    }
+
+    public unsafe EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        EncodeArguments.Check(Plan, rows.Count, rows.Dimension, codes, squaredErrors);
+        fixed (ushort* first = rows.Bits)
+            return Encode(new HostRows(first, rows), codes, squaredErrors);
+    }
+
+    private EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
         var report = new EncodeReport((long)rows.Count * Plan.Levels, 0, 0, 0);
         var running = new Queue<Slot>();
         try
@@ -330,12 +345,12 @@ internal sealed class CudaEncoder : IEncoder
     private int Prefix() => Plan.Kind == PlanKind.PrefixSemantic ? 1 : 0;
 
     // Waits for a batch, hands its codes over, and lets the oracle decide what is left.
-    private EncodeReport Collect(Slot slot, RowView rows, Span<ushort> codes, Span<float> squaredErrors)
+    private EncodeReport Collect(Slot slot, HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
     {
         EncodeReport report = slot.Wait(out int badRow, out int[] undecided);
         int first = slot.First, count = slot.Rows.Count, levels = Plan.Levels;
         if (badRow >= 0)
-            EncodeArguments.CheckFinite(rows[first + badRow], first + badRow);
+            EncodeArguments.CheckFinite(rows.Widened(first + badRow), first + badRow);
         slot.CodesOnHost.Values[..(count * levels)].CopyTo(codes[(first * levels)..]);
         if (!squaredErrors.IsEmpty)
             slot.ErrorsOnHost.Values[..count].CopyTo(squaredErrors[first..]);
@@ -343,7 +358,7 @@ internal sealed class CudaEncoder : IEncoder
         {
             using IEncoder oracle = new ScalarBackend().CreateEncoder(Plan);
             foreach (int row in undecided)
-                oracle.Encode(rows.Slice(first + row, 1), codes.Slice((first + row) * levels, levels), squaredErrors.IsEmpty ? default : squaredErrors.Slice(first + row, 1));
+                oracle.Encode(new RowView(rows.Widened(first + row), rows.Dimension), codes.Slice((first + row) * levels, levels), squaredErrors.IsEmpty ? default : squaredErrors.Slice(first + row, 1));
         }
         return report;
     }
@@ -388,8 +403,8 @@ internal sealed class CudaEncoder : IEncoder
         private readonly CudaEncoder _encoder;
         private readonly List<IDisposable> _owned = [];
         // Only for rows that come from the host.
-        private PinnedMemory<float>? _inputOnHost;
-        private DeviceMemory<float>? _input;
+        private PinnedMemory<byte>? _inputOnHost;
+        private DeviceMemory<byte>? _input;
         private bool _onHost;
         private bool _busy;
 
@@ -477,37 +492,35 @@ internal sealed class CudaEncoder : IEncoder
         public bool WantsErrors { get; private set; }
 
         /// <summary>Takes a batch from the host: rows go to the device behind the caller's back, through pinned memory unless that is where they lie.</summary>
-        public unsafe void Copy(RowView rows, int first, bool errors, int threads)
+        public unsafe void Copy(HostRows rows, int first, bool errors, int threads)
         {
-            int d = rows.Dimension;
-            _input ??= Own(DeviceMemory<float>.Allocate(_encoder._device, (long)_encoder._batchRows * d));
-            Take(_input.Value, Codes.Value, first, rows.Count, errors, onHost: true);
-            fixed (float* at = rows.Values)
+            // Whatever comes next, float32 is the widest.
+            int most = checked(_encoder._batchRows * rows.Dimension * sizeof(float)), bytes = (int)(rows.Count * rows.RowBytes);
+            _input ??= Own(DeviceMemory<byte>.Allocate(_encoder._device, most));
+            Take(_input.Value, rows.Element, Codes.Value, first, rows.Count, errors, onHost: true);
+            if (rows.IsContiguous && PinnedRange.Covers((nint)rows.Row(0), bytes))
             {
-                if (rows.Stride == d && PinnedRange.Covers((nint)at, (long)rows.Count * d * sizeof(float)))
-                {
-                    Stream.Upload(_input, rows.Values[..(rows.Count * d)]);
-                    return;
-                }
+                Stream.Upload(_input, new ReadOnlySpan<byte>(rows.Row(0), bytes));
+                return;
             }
-            _inputOnHost ??= Own(PinnedMemory<float>.Allocate(_encoder._device, checked(_encoder._batchRows * d)));
-            Span<float> input = _inputOnHost.Values[..(rows.Count * d)];
+            _inputOnHost ??= Own(PinnedMemory<byte>.Allocate(_encoder._device, most));
+            Span<byte> input = _inputOnHost.Values[..bytes];
             RowCopy.Copy(rows, input, threads);
-            Stream.Upload<float>(_input, input);
+            Stream.Upload<byte>(_input, input);
         }
 
         /// <summary>Takes a batch that is on the device already.</summary>
         public void Point(DeviceMemory<float> rows, DeviceMemory<ushort> codes, int first, int count)
         {
             EncodePlan plan = _encoder.Plan;
-            Take(rows.Value + (nint)first * plan.Dimension * sizeof(float), codes.Value + (nint)first * plan.Levels * sizeof(ushort), first, count, errors: false, onHost: false);
+            Take(rows.Value + (nint)first * plan.Dimension * sizeof(float), element: 0, codes.Value + (nint)first * plan.Levels * sizeof(ushort), first, count, errors: false, onHost: false);
         }
 
-        private void Take(nint values, nint codes, int first, int count, bool errors, bool onHost)
+        private void Take(nint values, int element, nint codes, int first, int count, bool errors, bool onHost)
         {
             EncodePlan plan = _encoder.Plan;
             (First, WantsErrors, _onHost, _busy) = (first, errors, onHost, true);
-            Rows = new EncodeRows { Values = values, Stride = plan.Dimension, Codes = codes, Count = count, Dimension = plan.Dimension, Element = 0, Levels = plan.Levels };
+            Rows = new EncodeRows { Values = values, Stride = plan.Dimension, Codes = codes, Count = count, Dimension = plan.Dimension, Element = element, Levels = plan.Levels };
         }
 
         public void Clear()

@@ -4,13 +4,16 @@ namespace MmeSid.Kernels;
 internal static class EncodeArguments
 {
     public static void Check(EncodePlan plan, RowView rows, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> squaredErrors)
+        => Check(plan, rows.Count, rows.Dimension, codes, squaredErrors);
+
+    public static void Check(EncodePlan plan, int count, int dimension, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> squaredErrors)
     {
-        if (rows.Dimension != plan.Dimension)
-            throw new ArgumentException($"the codebooks have dimension {plan.Dimension}, the rows have {rows.Dimension}");
-        if (codes.Length != (long)rows.Count * plan.Levels)
-            throw new ArgumentException($"{rows.Count} rows of {plan.Levels} levels need {(long)rows.Count * plan.Levels} codes, the span has {codes.Length}");
-        if (!squaredErrors.IsEmpty && squaredErrors.Length != rows.Count)
-            throw new ArgumentException($"{rows.Count} rows need {rows.Count} squared errors, the span has {squaredErrors.Length}");
+        if (dimension != plan.Dimension)
+            throw new ArgumentException($"the codebooks have dimension {plan.Dimension}, the rows have {dimension}");
+        if (codes.Length != (long)count * plan.Levels)
+            throw new ArgumentException($"{count} rows of {plan.Levels} levels need {(long)count * plan.Levels} codes, the span has {codes.Length}");
+        if (!squaredErrors.IsEmpty && squaredErrors.Length != count)
+            throw new ArgumentException($"{count} rows need {count} squared errors, the span has {squaredErrors.Length}");
     }
 
     public static void CheckFinite(ReadOnlySpan<float> row, int index)

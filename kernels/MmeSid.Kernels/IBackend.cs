@@ -76,11 +76,11 @@ public interface IEncoder : IDisposable
     /// <summary>The plan it encodes with.</summary>
     EncodePlan Plan { get; }
 
-    /// <summary>Calls of <see cref="Encode"/> that should run at the same time to keep the hardware busy: 1 where one call takes all of it.</summary>
+    /// <summary>Calls of <see cref="Encode(RowView, Span{ushort}, Span{float})"/> that should run at the same time to keep the hardware busy: 1 where one call takes all of it.</summary>
     int CallsAtOnce => 1;
 
     /// <summary>
-    /// Prepares memory from which <see cref="Encode"/> will read many times, where that makes reading faster. Dispose of what comes back before the
+    /// Prepares memory from which rows will be read many times, where that makes reading faster. Dispose of what comes back before the
     /// memory; null where there is nothing to gain.
     /// </summary>
     IDisposable? Pin(RowMatrix rows) => null;
@@ -92,6 +92,24 @@ public interface IEncoder : IDisposable
     /// <returns>How many decisions had to be re-checked.</returns>
     /// <exception cref="ArgumentException">A length does not fit, or a value is NaN or infinite (row and column named).</exception>
     EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default);
+
+    /// <summary>
+    /// Whether rows of 16-bit values are taken as they are, so that half as many bytes travel. Otherwise <see cref="Encode(NarrowRows, Span{ushort}, Span{float})"/>
+    /// makes a float32 copy of them first, and who has them still to read had better read them as float32.
+    /// </summary>
+    bool TakesNarrowRows => false;
+
+    /// <summary>The same for rows of 16-bit values: bit for bit what their float32 values get.</summary>
+    /// <param name="rows">[n, d], finite values.</param>
+    /// <param name="codes">[n, L].</param>
+    /// <param name="squaredErrors">[n] or empty.</param>
+    /// <returns>How many decisions had to be re-checked.</returns>
+    /// <exception cref="ArgumentException">A length does not fit, or a value is NaN or infinite (row and column named).</exception>
+    EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        using RowMatrix wide = rows.Widen();
+        return Encode(wide.View(0, rows.Count), codes, squaredErrors);
+    }
 }
 
 /// <summary>Rows that a backend keeps. Not thread-safe.</summary>
@@ -105,7 +123,7 @@ public interface IHeldRows : IDisposable
     /// One step of Lloyd's algorithm: the nearest codeword of every row, and the sums of the rows per code as <see cref="IBackend.Accumulate"/> forms them.
     /// </summary>
     /// <param name="codewords">[K, d].</param>
-    /// <param name="codes">[n], exact as <see cref="IEncoder.Encode"/> finds them.</param>
+    /// <param name="codes">[n], exact as <see cref="IEncoder"/> finds them.</param>
     /// <param name="sums">[K, d], added to.</param>
     /// <param name="counts">[K], added to.</param>
     EncodeReport AssignAndSum(ReadOnlySpan<float> codewords, Span<ushort> codes, Span<double> sums, Span<long> counts);

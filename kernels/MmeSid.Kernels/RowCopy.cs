@@ -11,26 +11,40 @@ internal static unsafe class RowCopy
     /// <summary>The same, with zeros behind each row up to <paramref name="depth"/> values.</summary>
     public static void Copy(RowView rows, Span<float> destination, int depth, int threads)
     {
-        int d = rows.Dimension, stride = rows.Stride, count = rows.Count;
-        ArgumentOutOfRangeException.ThrowIfGreaterThan((long)count * depth, destination.Length, nameof(rows));
-        int perUnit = (int)Math.Max(1, kBytesPerUnit / (sizeof(float) * (long)depth)), units = (count + perUnit - 1) / perUnit;
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((long)rows.Count * depth, destination.Length, nameof(rows));
         fixed (float* first = rows.Values, to = destination)
+            Copy(new HostRows(first, rows), (byte*)to, depth * sizeof(float), threads);
+    }
+
+    /// <summary>The same for rows in the form in which they are stored.</summary>
+    /// <param name="rows">[n, d].</param>
+    /// <param name="destination">n · d values of the same kind, or more.</param>
+    /// <param name="threads">That copy.</param>
+    public static void Copy(HostRows rows, Span<byte> destination, int threads)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows.Count * rows.RowBytes, destination.Length, nameof(rows));
+        fixed (byte* to = destination)
+            Copy(rows, to, (int)rows.RowBytes, threads);
+    }
+
+    private static void Copy(HostRows rows, byte* target, int depthBytes, int threads)
+    {
+        int count = rows.Count, perUnit = (int)Math.Max(1, kBytesPerUnit / depthBytes), units = (count + perUnit - 1) / perUnit;
+        Parallel.For(0, units, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
         {
-            float* source = first, target = to;
-            Parallel.For(0, units, new ParallelOptions { MaxDegreeOfParallelism = threads }, unit =>
+            int start = unit * perUnit, end = Math.Min(count, start + perUnit);
+            if (rows.IsContiguous && depthBytes == rows.RowBytes)
             {
-                int start = unit * perUnit, end = Math.Min(count, start + perUnit);
-                if (stride == d && depth == d)
-                {
-                    Buffer.MemoryCopy(source + (nint)start * d, target + (nint)start * d, (long)(end - start) * d * sizeof(float), (long)(end - start) * d * sizeof(float));
-                    return;
-                }
-                for (int i = start; i < end; i++)
-                {
-                    Buffer.MemoryCopy(source + (nint)i * stride, target + (nint)i * depth, (long)d * sizeof(float), (long)d * sizeof(float));
-                    new Span<float>(target + (nint)i * depth + d, depth - d).Clear();
-                }
-            });
-        }
+                long bytes = (end - start) * rows.RowBytes;
+                Buffer.MemoryCopy(rows.Row(start), target + start * rows.RowBytes, bytes, bytes);
+                return;
+            }
+            for (int i = start; i < end; i++)
+            {
+                byte* to = target + (nint)i * depthBytes;
+                Buffer.MemoryCopy(rows.Row(i), to, rows.RowBytes, rows.RowBytes);
+                new Span<byte>(to + rows.RowBytes, depthBytes - (int)rows.RowBytes).Clear();
+            }
+        });
     }
 }

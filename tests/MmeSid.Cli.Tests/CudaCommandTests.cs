@@ -27,6 +27,27 @@ public sealed class CudaCommandTests : IDisposable
     }
 
     [Fact]
+    public void AssignTakesValuesOf16Bits()
+    {
+        string driver = SoftCuda();
+        var random = new MmeSid.Engine.RandomSource(5);
+        byte[] values = [.. Enumerable.Range(0, 300 * 24).SelectMany(_ => BitConverter.GetBytes((Half)random.NextGaussian()))];
+        string table = _scratch.Npy("h.npy", "{'descr': '<f2', 'fortran_order': False, 'shape': (300, 24), }", values);
+        foreach (string[] train in (string[][])[["rq-kmeans"], ["psrq", "--normalize"], ["pq"]])
+        {
+            Mmesid.Run(["train", .. train, "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force"]).Succeeded();
+            string[] assign = ["assign", "--bundle", _scratch["B"], "--embeddings", table, "--force", "--json", "--out"];
+            Mmesid.Run([.. assign, _scratch["simd.npy"], "--backend", "simd"]).Succeeded();
+            Mmesid.RunWith(kVariable, driver, [.. assign, _scratch["cuda.npy"], "--backend", "cuda"]).Succeeded();
+            Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
+        }
+        values[2 * (24 * 7 + 3) + 1] = 0x7C;
+        values[2 * (24 * 7 + 3)] = 0;
+        string bad = _scratch.Npy("bad.npy", "{'descr': '<f2', 'fortran_order': False, 'shape': (300, 24), }", values);
+        Mmesid.RunWith(kVariable, driver, "assign", "--bundle", _scratch["B"], "--embeddings", bad, "--out", _scratch["c.npy"], "--backend", "cuda").FailedWith("bad.npy: row 7, column 3 is infinity");
+    }
+
+    [Fact]
     public void TrainingGivesTheSameBundle()
     {
         string driver = SoftCuda();

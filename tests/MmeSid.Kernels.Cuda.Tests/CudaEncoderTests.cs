@@ -1,5 +1,7 @@
+using System.Runtime.InteropServices;
 using MmeSid.Bench;
 using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Tests;
 
 namespace MmeSid.Kernels.Cuda.Tests;
 
@@ -24,6 +26,32 @@ public sealed class CudaEncoderTests
             encoder.Encode(new RowView(rows, 40), actual);
             Assert.Equal(expected, actual);
         }
+    }
+
+    [Theory, InlineData(true), InlineData(false)]
+    public void Batches_of_16_bits_follow_batches_of_float32_from_pinned_memory_and_not(bool pinned)
+    {
+        Cases.EncodeCase many = s_case with { Rows = 3000 };
+        using var matrix = new RowMatrix(3000, 40);
+        many.Values().CopyTo(matrix.Rows(0, 3000));
+        ushort[] expected = new ushort[3000 * 3], actual = new ushort[3000 * 3];
+        using IEncoder oracle = new ScalarBackend().CreateEncoder(many.Plan());
+        using IEncoder encoder = Backends.Cuda(ScreenKind.Float16).CreateEncoder(many.Plan());
+        Assert.True(encoder.TakesNarrowRows);
+        using IDisposable? pin = pinned ? encoder.Pin(matrix) : null;
+        oracle.Encode(matrix.View(0, 3000), expected);
+        encoder.Encode(matrix.View(0, 3000), actual);
+        Assert.Equal(expected, actual);
+
+        // In the place of half the rows.
+        ushort[] bits = Narrow.Of(many.Values(), NarrowElement.Float16);
+        Span<ushort> place = MemoryMarshal.Cast<float, ushort>(matrix.Rows(0, 1500));
+        bits.CopyTo(place);
+        var narrow = new NarrowRows(place, 40, NarrowElement.Float16);
+        oracle.Encode(narrow, expected);
+        EncodeReport report = encoder.Encode(narrow, actual);
+        Assert.Equal(expected, actual);
+        Assert.InRange(report.RecheckedShare, 0, 0.1);
     }
 
     [Fact]

@@ -118,6 +118,45 @@ public abstract class EncodeContract(IBackend backend)
         Assert.Equal(wholeErrors, partErrors);
     }
 
+    [Theory]
+    [InlineData(NarrowElement.Float16, 1)]
+    [InlineData(NarrowElement.BFloat16, 1)]
+    [InlineData(NarrowElement.Float16, 2)]
+    public void Rows_of_16_bits_get_what_their_float32_values_get(NarrowElement element, int beam)
+    {
+        foreach (Cases.EncodeCase encodeCase in Cases.EncodeTests.Where(encodeCase => encodeCase.Rows <= 130 && encodeCase.Dimension <= 66 && encodeCase.Codes.Max() <= 100))
+        {
+            ushort[] bits = Narrow.Of(encodeCase.Values(), element);
+            float[] wide = Narrow.Values(bits, element);
+            EncodePlan plan = encodeCase.Plan();
+            (ushort[] codes, float[] errors) = Encode(_oracle, plan, new RowView(wide, plan.Dimension), new() { Beam = beam });
+
+            ushort[] actual = new ushort[codes.Length];
+            float[] actualErrors = new float[errors.Length];
+            using IEncoder encoder = backend.CreateEncoder(plan, new() { Beam = beam });
+            EncodeReport report = encoder.Encode(new NarrowRows(bits, plan.Dimension, element), actual, actualErrors);
+
+            Assert.Equal(codes.Length, report.Decisions);
+            Assert.True(codes.AsSpan().SequenceEqual(actual), $"{encodeCase}");
+            Assert.True(errors.AsSpan().SequenceEqual(actualErrors), $"{encodeCase}");
+        }
+    }
+
+    [Fact]
+    public void A_value_of_16_bits_that_is_not_finite_is_named()
+    {
+        using IEncoder encoder = backend.CreateEncoder(new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.Bell, 500, 6, [9, 9]).Plan());
+        foreach ((NarrowElement element, ushort value, string text) in new[] { (NarrowElement.Float16, (ushort)0x7E00, "NaN"), (NarrowElement.Float16, (ushort)0xFC00, "-"), (NarrowElement.BFloat16, (ushort)0xFF80, "-") })
+        {
+            ushort[] bits = Narrow.Of(Cases.Bell(1, 500 * 6), element);
+            bits[321 * 6 + 4] = bits[400 * 6] = value;
+            var error = Assert.Throws<ArgumentException>(() => encoder.Encode(new NarrowRows(bits, 6, element), new ushort[1000]));
+            Assert.StartsWith("row 321, column 4", error.Message, StringComparison.Ordinal);
+            Assert.Contains(text, error.Message, StringComparison.Ordinal);
+        }
+        Assert.Contains("dimension 6, the rows have 5", Assert.Throws<ArgumentException>(() => encoder.Encode(new NarrowRows(new ushort[10], 5, NarrowElement.Float16), new ushort[4])).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Fewer_levels_give_the_same_first_codes()
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Quantization;
 using MmeSid.Kernels;
@@ -21,7 +22,8 @@ public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding,
 
 /// <summary>
 /// Rows of a table in, codes out, through a ring of bounded buffers: readers fill blocks, the encoder takes them in order, the receiver takes
-/// codes in order, all three at the same time. Memory is 48 MB per slot whatever the length of the table.
+/// codes in order, all three at the same time. Memory is 48 MB per slot whatever the length of the table. Values that a table stores in 16 bits
+/// stay as they are on the whole way where the encoder takes them.
 /// The result does not depend on timing or on the size of the machine.
 /// </summary>
 public static class AssignmentPipeline
@@ -58,6 +60,7 @@ public static class AssignmentPipeline
         private readonly AssignedRows _receive;
         private readonly CancellationTokenSource _stop;
         private readonly int _levels;
+        private readonly NarrowElement? _narrow;
         private readonly int _rowsPerBlock;
         private readonly long _blocks;
         private readonly int _readers;
@@ -69,14 +72,15 @@ public static class AssignmentPipeline
             (_table, _encoder, _receive) = (table, encoder, receive);
             _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             _levels = encoder.Quantizer.Levels;
+            _narrow = encoder.TakesNarrowRows ? table.Narrow : null;
             int widest = Math.Max(table.Dimension, _levels);
-            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * sizeof(float)), table.Count), 1, int.MaxValue / widest);
+            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * (_narrow is null ? sizeof(float) : sizeof(ushort))), table.Count), 1, int.MaxValue / widest);
             _blocks = (table.Count + _rowsPerBlock - 1) / _rowsPerBlock;
             _readers = (int)Math.Min(_blocks, Math.Clamp(Environment.ProcessorCount / kCoresPerReader, 1, kMostReaders));
             _encoders = (int)Math.Min(_blocks, encoder.CallsAtOnce);
             _slots = new Slot[Math.Min(_blocks, _readers + _encoders + 1)];
             for (int s = 0; s < _slots.Length; s++)
-                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, encoder);
+                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, _narrow, encoder);
         }
 
         public AssignmentReport Run()
@@ -124,7 +128,10 @@ public static class AssignmentPipeline
                 Slot slot = _slots[block % _slots.Length];
                 slot.Free.Wait(_stop.Token);
                 int rows = RowsOf(block);
-                _table.Read(block * _rowsPerBlock, rows, slot.Rows.Rows(0, rows));
+                if (_narrow is null)
+                    _table.Read(block * _rowsPerBlock, rows, slot.Values(rows));
+                else
+                    _table.ReadNarrow(block * _rowsPerBlock, rows, slot.Bits(rows));
                 slot.Filled.Release();
             }
         }
@@ -140,7 +147,11 @@ public static class AssignmentPipeline
                 long start = Stopwatch.GetTimestamp();
                 try
                 {
-                    report += _encoder.Encode(slot.Rows.View(0, rows), slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                    Span<ushort> codes = slot.Codes.AsSpan(0, rows * _levels);
+                    Span<float> errors = slot.SquaredErrors.AsSpan(0, rows);
+                    report += _narrow is { } element
+                        ? _encoder.Encode(new NarrowRows(slot.Bits(rows), _table.Dimension, element), codes, errors)
+                        : _encoder.Encode(new RowView(slot.Values(rows), _table.Dimension), codes, errors);
                 }
                 catch (UnfitRowException unfit)
                 {
@@ -180,17 +191,23 @@ public static class AssignmentPipeline
 
     private sealed class Slot : IDisposable
     {
+        private readonly RowMatrix _rows;
+        private readonly int _dimension;
         private readonly IDisposable? _pin;
 
-        public Slot(int rows, int dimension, int levels, IQuantizerEncoder encoder)
+        public Slot(int rows, int dimension, int levels, NarrowElement? narrow, IQuantizerEncoder encoder)
         {
-            Rows = new RowMatrix(rows, dimension);
+            _dimension = dimension;
+            // Two narrow rows take the place of one.
+            _rows = new RowMatrix(narrow is null ? rows : (rows + 1L) / 2, dimension);
             Codes = new ushort[rows * levels];
             SquaredErrors = new float[rows];
-            _pin = encoder.Pin(Rows);
+            _pin = encoder.Pin(_rows);
         }
 
-        public RowMatrix Rows { get; }
+        public Span<float> Values(int rows) => _rows.Rows(0, rows);
+
+        public Span<ushort> Bits(int rows) => MemoryMarshal.Cast<float, ushort>(_rows.Rows(0, (rows + 1) / 2))[..(rows * _dimension)];
 
         public ushort[] Codes { get; }
 
@@ -205,7 +222,7 @@ public static class AssignmentPipeline
         public void Dispose()
         {
             _pin?.Dispose();
-            Rows.Dispose();
+            _rows.Dispose();
             Free.Dispose();
             Filled.Dispose();
             Coded.Dispose();

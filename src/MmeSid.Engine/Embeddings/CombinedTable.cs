@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Runtime.Intrinsics;
+using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Embeddings;
 
@@ -63,9 +64,15 @@ internal sealed class CombinedTable : EmbeddingTable
 
     public override string Place(long row) => _parts[0].Rows is { } rows ? rows[row] >= 0 ? _parts[0].Table.Place(rows[row]) : $"{Name}: row {row}" : _parts[0].Table.Place(row);
 
+    public override NarrowElement? Narrow => IsOneTableAsItIs ? _parts[0].Table.Narrow : null;
+
+    private bool IsOneTableAsItIs => _parts.Length == 1 && _parts[0].IsCopy && _parts[0].Rows is null;
+
+    protected override void ReadNarrowRows(long firstRow, int rows, Span<ushort> destination) => _parts[0].Table.ReadNarrow(firstRow, rows, destination);
+
     protected override void ReadRows(long firstRow, int rows, Span<float> destination)
     {
-        if (_parts.Length == 1 && _parts[0].IsCopy && _parts[0].Rows is null)
+        if (IsOneTableAsItIs)
         {
             _parts[0].Table.Read(firstRow, rows, destination);
             return;

@@ -1,10 +1,10 @@
 using System.Buffers;
 using System.Buffers.Binary;
-using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using MmeSid.Engine.Files;
+using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Embeddings;
 
@@ -107,9 +107,17 @@ internal sealed class DenseRows : RowSource
         if (_rowPrefixBytes > 0)
             ReadPrefixed(firstRow, rows, destination);
         else if (_type == ElementType.Float32)
-            ReadFloats(firstRow, destination);
+            ReadPieces(firstRow, destination, Finiteness.IndexOfNonFinite, value => value);
         else
             ReadConverted(firstRow, destination);
+    }
+
+    public override NarrowElement? Narrow => NarrowOf(_type);
+
+    public override void ReadNarrow(long firstRow, int rows, Span<ushort> destination)
+    {
+        NarrowElement element = NarrowOf(_type) ?? throw new InvalidOperationException($"{Path}: values are {_type}");
+        ReadPieces(firstRow, destination, bits => Finiteness.IndexOfNonFinite(bits, element), bits => element.Widen(bits));
     }
 
     public override void Dispose() => _file.Dispose();
@@ -140,17 +148,26 @@ internal sealed class DenseRows : RowSource
             ? (int)dimension
             : throw new InvalidDataException($"{path}: rows have dimension {dimension}, expected 1 to {EmbeddingTable.MaximumDimension}");
 
-    private void ReadFloats(long firstRow, Span<float> destination)
+    private static NarrowElement? NarrowOf(ElementType type) => type switch
     {
-        const int valuesPerRead = kBytesPerRead / sizeof(float);
-        long offset = _dataOffset + firstRow * Dimension * sizeof(float);
+        ElementType.Float16 => NarrowElement.Float16,
+        ElementType.BFloat16 => NarrowElement.BFloat16,
+        _ => null,
+    };
+
+    /// <summary>Reads values as they are stored; each piece is checked while it is in the cache.</summary>
+    private void ReadPieces<T>(long firstRow, Span<T> destination, Func<ReadOnlySpan<T>, int> indexOfNonFinite, Func<T, double> valueOf)
+        where T : unmanaged
+    {
+        int size = _type.Size(), valuesPerRead = kBytesPerRead / size;
+        long offset = _dataOffset + firstRow * Dimension * size;
         for (int start = 0; start < destination.Length; start += valuesPerRead)
         {
-            Span<float> piece = destination.Slice(start, Math.Min(valuesPerRead, destination.Length - start));
-            FileBlock.ReadExactly(_file, Path, offset + (long)start * sizeof(float), MemoryMarshal.AsBytes(piece));
-            int bad = Finiteness.IndexOfNonFinite(piece);
+            Span<T> piece = destination.Slice(start, Math.Min(valuesPerRead, destination.Length - start));
+            FileBlock.ReadExactly(_file, Path, offset + (long)start * size, MemoryMarshal.AsBytes(piece));
+            int bad = indexOfNonFinite(piece);
             if (bad >= 0)
-                throw Finiteness.Refusal(Place(firstRow + (start + bad) / Dimension), (start + bad) % Dimension, piece[bad]);
+                throw Finiteness.Refusal(Place(firstRow + (start + bad) / Dimension), (start + bad) % Dimension, valueOf(piece[bad]));
         }
     }
 
@@ -219,9 +236,6 @@ internal sealed class DenseRows : RowSource
     {
         switch (type)
         {
-            case ElementType.Float16:
-                TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(source), destination);
-                break;
             case ElementType.Float64:
                 TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, double>(source), destination);
                 break;
@@ -232,21 +246,8 @@ internal sealed class DenseRows : RowSource
                 TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(source), destination);
                 break;
             default:
-                WidenBFloat16(MemoryMarshal.Cast<byte, ushort>(source), MemoryMarshal.Cast<float, uint>(destination));
+                (NarrowOf(type) ?? throw new InvalidOperationException($"values are {type}")).Widen(MemoryMarshal.Cast<byte, ushort>(source), destination);
                 break;
         }
-    }
-
-    private static void WidenBFloat16(ReadOnlySpan<ushort> source, Span<uint> destination)
-    {
-        int i = 0;
-        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
-        {
-            Vector.Widen(new Vector<ushort>(source[i..]), out Vector<uint> low, out Vector<uint> high);
-            (low << 16).CopyTo(destination[i..]);
-            (high << 16).CopyTo(destination[(i + Vector<uint>.Count)..]);
-        }
-        for (; i < source.Length; i++)
-            destination[i] = (uint)source[i] << 16;
     }
 }

@@ -1,4 +1,5 @@
 using MmeSid.Engine.Files;
+using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Embeddings;
 
@@ -66,7 +67,24 @@ internal sealed class FileTable : EmbeddingTable
         return _sources[source].Place(row + _skip - _starts[source]);
     }
 
+    // One format for all of them, or a block could hold two.
+    public override NarrowElement? Narrow => _sources.All(source => source.Narrow == _sources[0].Narrow) ? _sources[0].Narrow : null;
+
     protected override void ReadRows(long firstRow, int rows, Span<float> destination)
+        => Read(firstRow, rows, destination, (source, first, count, values) => source.Read(first, count, values));
+
+    protected override void ReadNarrowRows(long firstRow, int rows, Span<ushort> destination)
+        => Read(firstRow, rows, destination, (source, first, count, bits) => source.ReadNarrow(first, count, bits));
+
+    protected override void Dispose(bool disposing)
+    {
+        foreach (RowSource source in _sources)
+            source.Dispose();
+    }
+
+    private delegate void SourceRead<T>(RowSource source, long firstRow, int rows, Span<T> destination);
+
+    private void Read<T>(long firstRow, int rows, Span<T> destination, SourceRead<T> read)
     {
         long row = firstRow + _skip;
         for (int source = SourceOf(row); rows > 0; source++)
@@ -74,17 +92,11 @@ internal sealed class FileTable : EmbeddingTable
             int here = (int)Math.Min(rows, _starts[source + 1] - row);
             if (here == 0)
                 continue;
-            _sources[source].Read(row - _starts[source], here, destination[..(here * Dimension)]);
+            read(_sources[source], row - _starts[source], here, destination[..(here * Dimension)]);
             destination = destination[(here * Dimension)..];
             row += here;
             rows -= here;
         }
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        foreach (RowSource source in _sources)
-            source.Dispose();
     }
 
     private int SourceOf(long row)

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
+using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Embeddings;
 
@@ -7,18 +8,24 @@ namespace MmeSid.Engine.Embeddings;
 internal static class Finiteness
 {
     /// <summary>Index of the first value that is NaN or ±∞, −1 when all are finite.</summary>
-    /// <remarks>A float32 is finite when its bits without the sign are below 0x7F800000, so one running maximum of the masked bits decides a block.</remarks>
-    public static int IndexOfNonFinite(ReadOnlySpan<float> values)
+    public static int IndexOfNonFinite(ReadOnlySpan<float> values) => IndexOfNonFinite(MemoryMarshal.Cast<float, uint>(values), 0x7FFF_FFFFu, 0x7F80_0000u);
+
+    /// <summary>The same for values of 16 bits.</summary>
+    public static int IndexOfNonFinite(ReadOnlySpan<ushort> bits, NarrowElement element) => IndexOfNonFinite(bits, (ushort)0x7FFF, element.Infinity());
+
+    /// <remarks>A value is finite when its bits without the sign are below those of infinity, so one running maximum of the masked bits decides a block.</remarks>
+    private static int IndexOfNonFinite<T>(ReadOnlySpan<T> bits, T withoutSign, T infinity)
+        where T : unmanaged, IBinaryInteger<T>
     {
         const int blockValues = 4096;
-        for (int start = 0; start < values.Length; start += blockValues)
+        for (int start = 0; start < bits.Length; start += blockValues)
         {
-            ReadOnlySpan<float> block = values.Slice(start, Math.Min(blockValues, values.Length - start));
-            if (AllFinite(block))
+            ReadOnlySpan<T> block = bits.Slice(start, Math.Min(blockValues, bits.Length - start));
+            if (AllBelow(block, withoutSign, infinity))
                 continue;
             for (int i = 0; i < block.Length; i++)
             {
-                if (!float.IsFinite(block[i]))
+                if ((block[i] & withoutSign) >= infinity)
                     return start + i;
             }
         }
@@ -31,20 +38,20 @@ internal static class Finiteness
             ? $"{place}, column {column} is {value:R}, which overflows float32 (at most {float.MaxValue:R})"
             : $"{place}, column {column} is {(double.IsNaN(value) ? "NaN" : value > 0 ? "infinity" : "-infinity")}, expected a finite number");
 
-    private static bool AllFinite(ReadOnlySpan<float> values)
+    private static bool AllBelow<T>(ReadOnlySpan<T> bits, T withoutSign, T infinity)
+        where T : unmanaged, IBinaryInteger<T>
     {
-        var mask = new Vector<uint>(0x7FFF_FFFF);
-        Vector<uint> first = Vector<uint>.Zero, second = Vector<uint>.Zero;
-        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(values);
+        var mask = new Vector<T>(withoutSign);
+        Vector<T> first = Vector<T>.Zero, second = Vector<T>.Zero;
         int i = 0;
-        for (; i <= bits.Length - 2 * Vector<uint>.Count; i += 2 * Vector<uint>.Count)
+        for (; i <= bits.Length - 2 * Vector<T>.Count; i += 2 * Vector<T>.Count)
         {
-            first = Vector.Max(first, new Vector<uint>(bits[i..]) & mask);
-            second = Vector.Max(second, new Vector<uint>(bits[(i + Vector<uint>.Count)..]) & mask);
+            first = Vector.Max(first, new Vector<T>(bits[i..]) & mask);
+            second = Vector.Max(second, new Vector<T>(bits[(i + Vector<T>.Count)..]) & mask);
         }
-        bool finite = Vector.LessThanAll(Vector.Max(first, second), new Vector<uint>(0x7F80_0000));
+        bool finite = Vector.LessThanAll(Vector.Max(first, second), new Vector<T>(infinity));
         for (; i < bits.Length; i++)
-            finite &= (bits[i] & 0x7FFF_FFFF) < 0x7F80_0000;
+            finite &= (bits[i] & withoutSign) < infinity;
         return finite;
     }
 }

@@ -1,3 +1,5 @@
+using MmeSid.Kernels;
+
 namespace MmeSid.Engine.Embeddings;
 
 /// <summary>The rows of one file. Thread-safe.</summary>
@@ -19,6 +21,13 @@ internal abstract class RowSource : IDisposable
     /// <summary>Reads rows that exist; destination has exactly rows × Dimension values.</summary>
     /// <exception cref="InvalidDataException">A value is not a finite float32.</exception>
     public abstract void Read(long firstRow, int rows, Span<float> destination);
+
+    /// <summary>Format of the values where they are stored in 16 bits and <see cref="ReadNarrow"/> hands them out as they are; else null.</summary>
+    public virtual NarrowElement? Narrow => null;
+
+    /// <summary>The same rows as they are stored, where <see cref="Narrow"/> is not null.</summary>
+    /// <exception cref="InvalidDataException">A value is NaN or infinite.</exception>
+    public virtual void ReadNarrow(long firstRow, int rows, Span<ushort> destination) => throw new InvalidOperationException($"{Path}: values are not stored in 16 bits");
 
     public abstract void Dispose();
 }

@@ -8,7 +8,7 @@ public interface IQuantizerEncoder : IDisposable
     /// <summary>The quantizer it encodes with.</summary>
     Quantizer Quantizer { get; }
 
-    /// <summary>Calls of <see cref="Encode"/> that should run at the same time, see <see cref="IEncoder.CallsAtOnce"/>.</summary>
+    /// <summary>Calls of <see cref="Encode(RowView, Span{ushort}, Span{float})"/> that should run at the same time, see <see cref="IEncoder.CallsAtOnce"/>.</summary>
     int CallsAtOnce { get; }
 
     /// <summary>Prepares memory from which rows will be read many times, see <see cref="IEncoder.Pin"/>.</summary>
@@ -27,4 +27,14 @@ public interface IQuantizerEncoder : IDisposable
     /// <returns>How many decisions had to be re-checked.</returns>
     /// <exception cref="ArgumentException">A length does not fit, or a value is NaN or infinite (row and column named).</exception>
     EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default);
+
+    /// <summary>Whether rows of 16-bit values are taken as they are, see <see cref="IEncoder.TakesNarrowRows"/>.</summary>
+    bool TakesNarrowRows => false;
+
+    /// <summary>The same for rows of 16-bit values: bit for bit what their float32 values get.</summary>
+    EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)
+    {
+        using RowMatrix wide = rows.Widen();
+        return Encode(wide.View(0, rows.Count), codes, squaredErrors);
+    }
 }

@@ -13,5 +13,9 @@ internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : I
 
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
 
+    public bool TakesNarrowRows => encoder.TakesNarrowRows;
+
+    public EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
+
     public void Dispose() => encoder.Dispose();
 }

@@ -34,6 +34,23 @@ public sealed class AssignmentPipelineTests
     }
 
     [Theory]
+    [InlineData(true, 0)]
+    [InlineData(true, 1)]
+    [InlineData(true, 1901)]
+    [InlineData(false, 700)]
+    public void RowsOf16BitsTravelAsTheyAreWhereTheEncoderTakesThem(bool takes, int rows)
+    {
+        using var table = new NarrowStepTable(rows);
+        using var encoder = new CountingEncoder(s_quantizer.CreateEncoder(new ScalarBackend()), takes);
+        var codes = new List<ushort>();
+        AssignmentReport report = AssignmentPipeline.Run(table, encoder, (_, block, _) => codes.AddRange(block), TestContext.Current.CancellationToken);
+        Assert.Equal(Enumerable.Range(0, rows).Select(row => (ushort)(row % 3)), codes);
+        Assert.Equal(0, report.SquaredError);
+        Assert.Equal((takes ? rows : 0, takes ? 0 : rows), (encoder.NarrowRows, encoder.WideRows));
+        Assert.Equal(takes ? rows : 0, table.NarrowRowsRead);
+    }
+
+    [Theory]
     [InlineData(0)]
     [InlineData(700)]
     [InlineData(1899)]
@@ -107,5 +124,70 @@ public sealed class AssignmentPipelineTests
         protected override void Dispose(bool disposing)
         {
         }
+    }
+
+    /// <summary>The same, stored as float16.</summary>
+    private sealed class NarrowStepTable(long count) : EmbeddingTable
+    {
+        private int _narrowRowsRead;
+
+        public int NarrowRowsRead => _narrowRowsRead;
+
+        public override string Name => "steps";
+
+        public override long Count { get; } = count;
+
+        public override int Dimension => kDimension;
+
+        public override ItemIds Items { get; } = ItemIds.Sequential(count);
+
+        public override NarrowElement? Narrow => NarrowElement.Float16;
+
+        protected override void ReadRows(long firstRow, int rows, Span<float> destination)
+        {
+            for (int i = 0; i < rows; i++)
+                destination.Slice(i * kDimension, kDimension).Fill((firstRow + i) % 3);
+        }
+
+        protected override void ReadNarrowRows(long firstRow, int rows, Span<ushort> destination)
+        {
+            Interlocked.Add(ref _narrowRowsRead, rows);
+            for (int i = 0; i < rows; i++)
+                destination.Slice(i * kDimension, kDimension).Fill(BitConverter.HalfToUInt16Bits((Half)((firstRow + i) % 3)));
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+        }
+    }
+
+    /// <summary>Counts the rows of each form that it is given.</summary>
+    private sealed class CountingEncoder(IQuantizerEncoder inner, bool takesNarrowRows) : IQuantizerEncoder
+    {
+        public int WideRows { get; private set; }
+
+        public int NarrowRows { get; private set; }
+
+        public Quantizer Quantizer => inner.Quantizer;
+
+        public int CallsAtOnce => inner.CallsAtOnce;
+
+        public bool TakesNarrowRows => takesNarrowRows;
+
+        public IDisposable? Pin(RowMatrix rows) => inner.Pin(rows);
+
+        public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors)
+        {
+            WideRows += rows.Count;
+            return inner.Encode(rows, codes, squaredErrors);
+        }
+
+        public EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors)
+        {
+            NarrowRows += rows.Count;
+            return inner.Encode(rows, codes, squaredErrors);
+        }
+
+        public void Dispose() => inner.Dispose();
     }
 }

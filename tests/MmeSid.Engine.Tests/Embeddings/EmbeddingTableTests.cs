@@ -4,6 +4,7 @@ using System.Text;
 using FsCheck;
 using FsCheck.Fluent;
 using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
 using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Tests.Embeddings;
@@ -79,6 +80,99 @@ public sealed class EmbeddingTableTests : IDisposable
         Assert.Equal($"{path}: row 1, column 1 is -1E+39, which overflows float32 (at most 3.4028235E+38)", Assert.Throws<InvalidDataException>(() => ReadAll(path)).Message);
         // The largest double that still rounds down to float.MaxValue.
         Assert.Equal([float.MaxValue], ReadAll(_folder.Matrix("y.npy", 1, 3.4028235677973362e38)));
+    }
+
+    [Fact]
+    public void Values_stored_in_16_bits_can_be_read_as_they_are()
+    {
+        Half[] values = [.. Enumerable.Range(0, 700 * 201).Select(i => (Half)(i % 2048 - 1024))];
+        ushort[] bits = Array.ConvertAll(values, BitConverter.HalfToUInt16Bits);
+        foreach ((NarrowElement element, EmbeddingTable table) in new[]
+        {
+            (NarrowElement.Float16, EmbeddingTable.Open(_folder.Matrix("x.npy", 201, values))),
+            (NarrowElement.Float16, EmbeddingTable.Open(Tensor("x.safetensors", ElementType.Float16, 201, bits))),
+            (NarrowElement.BFloat16, EmbeddingTable.Open(Tensor("y.safetensors", ElementType.BFloat16, 201, bits))),
+        })
+        {
+            using (table)
+            {
+                Assert.Equal(element, table.Narrow);
+                foreach ((int first, int rows) in new[] { (0, 700), (0, 0), (699, 1), (13, 650) })
+                {
+                    var block = new ushort[rows * 201];
+                    table.ReadNarrow(first, rows, block);
+                    Assert.Equal(bits.AsSpan(first * 201, rows * 201).ToArray(), block);
+                    var wide = new float[rows * 201];
+                    table.Read(first, rows, wide);
+                    Assert.Equal(wide, Array.ConvertAll(block, value => element.Widen(value)));
+                }
+                Assert.Throws<ArgumentOutOfRangeException>(() => table.ReadNarrow(699, 2, new ushort[402]));
+                Assert.Throws<ArgumentException>(() => table.ReadNarrow(0, 1, new ushort[202]));
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(ElementType.Float16, 0x7E00, "NaN")]
+    [InlineData(ElementType.Float16, 0x7C00, "infinity")]
+    [InlineData(ElementType.BFloat16, 0xFF80, "-infinity")]
+    [InlineData(ElementType.BFloat16, 0x7FC0, "NaN")]
+    public void A_stored_value_of_16_bits_that_is_not_finite_is_named_by_row_and_column(ElementType type, int value, string name)
+    {
+        foreach ((int columns, int rows, int bad) in new[] { (1, 1, 0), (5, 7, 34), (101, 2000, 201_999), (101, 2000, 131_072), (768, 200, 77_777) })
+        {
+            var bits = new ushort[columns * rows];
+            bits[bad] = (ushort)value;
+            using EmbeddingTable table = EmbeddingTable.Open(Tensor("x.safetensors", type, columns, bits));
+            Assert.Equal($"{table.Name}: row {bad / columns}, column {bad % columns} is {name}, expected a finite number",
+                Assert.Throws<InvalidDataException>(() => table.ReadNarrow(0, rows, new ushort[columns * rows])).Message);
+            bits[bad] = (ushort)((type == ElementType.Float16 ? NarrowElement.Float16 : NarrowElement.BFloat16).Infinity() - 1);
+            using EmbeddingTable finite = EmbeddingTable.Open(Tensor("y.safetensors", type, columns, bits));
+            finite.ReadNarrow(0, rows, new ushort[columns * rows]);
+        }
+    }
+
+    [Fact]
+    public void Rows_are_handed_out_as_they_are_only_where_nothing_is_done_to_them()
+    {
+        string half = _folder.Matrix("h.npy", 2, (Half)1, (Half)2, (Half)3, (Half)4), single = _folder.Matrix<float>("s.npy", 2, 5, 6), more = _folder.Matrix("m.npy", 2, (Half)7, (Half)8);
+        using (EmbeddingTable two = EmbeddingTable.Open([half, more], new EmbeddingOptions { SkipRows = 1 }))
+        {
+            Assert.Equal(NarrowElement.Float16, two.Narrow);
+            var bits = new ushort[4];
+            two.ReadNarrow(0, 2, bits);
+            Assert.Equal([3f, 4, 7, 8], Array.ConvertAll(bits, value => NarrowElement.Float16.Widen(value)));
+        }
+        using (EmbeddingTable mixed = EmbeddingTable.Open([half, single]))
+        {
+            Assert.Null(mixed.Narrow);
+            Assert.Throws<InvalidOperationException>(() => mixed.ReadNarrow(0, 1, new ushort[2]));
+        }
+        Assert.Equal(NarrowElement.Float16, Combined(normalize: false, 1, half));
+        Assert.Null(Combined(normalize: true, 1, half));
+        Assert.Null(Combined(normalize: false, 2, half));
+        Assert.Null(Combined(normalize: false, 1, half, half));
+        Assert.Null(Combined(normalize: false, 1, single));
+
+        static NarrowElement? Combined(bool normalize, double weight, params string[] paths)
+        {
+            var parts = new Preprocessing([.. paths.Select(path => new TablePart(2, normalize, weight))]);
+            using EmbeddingTable table = EmbeddingTable.Combine([.. paths.Select(EmbeddingTable.Open)], parts);
+            if (table.Narrow is not null)
+            {
+                var bits = new ushort[2];
+                table.ReadNarrow(1, 1, bits);
+                Assert.Equal([3f, 4], Array.ConvertAll(bits, value => NarrowElement.Float16.Widen(value)));
+            }
+            return table.Narrow;
+        }
+    }
+
+    private string Tensor(string name, ElementType type, int columns, ushort[] bits)
+    {
+        using FileStream stream = File.Create(_folder[name]);
+        SafetensorsFile.Write(stream, [new SafetensorsTensor("x", type, [bits.Length / columns, columns], MemoryMarshal.AsBytes(bits.AsSpan()).ToArray())]);
+        return _folder[name];
     }
 
     [Fact]

@@ -1,0 +1,62 @@
+namespace MmeSid.Kernels.Cuda;
+
+/// <summary>Rows of a caller, in the form in which they are stored. Whoever makes one keeps the memory where it is.</summary>
+internal readonly unsafe struct HostRows
+{
+    private readonly byte* _first;
+    private readonly long _strideBytes;
+    private readonly NarrowElement? _narrow;
+
+    /// <summary>Rows of float32.</summary>
+    /// <param name="first">Where the view's memory has been fixed.</param>
+    /// <param name="rows">The view.</param>
+    public HostRows(float* first, RowView rows)
+        : this((byte*)first, rows.Count, rows.Dimension, (long)rows.Stride * sizeof(float), null)
+    {
+    }
+
+    /// <summary>Rows of 16-bit values.</summary>
+    /// <param name="first">Where the view's memory has been fixed.</param>
+    /// <param name="rows">The view.</param>
+    public HostRows(ushort* first, NarrowRows rows)
+        : this((byte*)first, rows.Count, rows.Dimension, (long)rows.Dimension * sizeof(ushort), rows.Element)
+    {
+    }
+
+    private HostRows(byte* first, int count, int dimension, long strideBytes, NarrowElement? narrow)
+    {
+        _first = first;
+        (Count, Dimension, _strideBytes, _narrow) = (count, dimension, strideBytes, narrow);
+    }
+
+    /// <summary>n.</summary>
+    public int Count { get; }
+
+    /// <summary>d.</summary>
+    public int Dimension { get; }
+
+    /// <summary>Bytes of a row's values.</summary>
+    public long RowBytes => (long)Dimension * (_narrow is null ? sizeof(float) : sizeof(ushort));
+
+    /// <summary>Whether nothing lies between the rows.</summary>
+    public bool IsContiguous => _strideBytes == RowBytes;
+
+    /// <summary>Element of kernels/cuda/encode.h.</summary>
+    public int Element => (int)(_narrow ?? 0);
+
+    /// <summary>First value of a row.</summary>
+    public byte* Row(int index) => _first + index * _strideBytes;
+
+    /// <summary>Rows <paramref name="start"/> … <paramref name="start"/> + <paramref name="count"/> − 1.</summary>
+    public HostRows Slice(int start, int count) => new(Row(start), count, Dimension, _strideBytes, _narrow);
+
+    /// <summary>A row as float32, exact.</summary>
+    public float[] Widened(int index)
+    {
+        if (_narrow is not { } element)
+            return new ReadOnlySpan<float>(Row(index), Dimension).ToArray();
+        float[] row = new float[Dimension];
+        element.Widen(new ReadOnlySpan<ushort>(Row(index), Dimension), row);
+        return row;
+    }
+}
