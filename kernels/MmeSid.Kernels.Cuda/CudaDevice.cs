@@ -153,16 +153,20 @@ public sealed unsafe class CudaDevice
     }
 
     /// <summary>Makes the context current on this thread.</summary>
-    internal void MakeCurrent()
-    {
-        if (s_current == _context)
-            return;
-        Driver.Check(Driver.cuCtxSetCurrent(_context), "cuCtxSetCurrent");
-        s_current = _context;
-    }
+    internal void MakeCurrent() => Driver.Check(SetCurrent(), "cuCtxSetCurrent");
 
     /// <summary>The same for finalizers, which cannot report.</summary>
-    internal bool TryMakeCurrent() => s_current == _context || Driver.cuCtxSetCurrent(_context) == 0;
+    internal bool TryMakeCurrent() => SetCurrent() == 0;
+
+    private int SetCurrent()
+    {
+        if (s_current == _context)
+            return 0;
+        int status = Driver.cuCtxSetCurrent(_context);
+        if (status == 0)
+            s_current = _context;
+        return status;
+    }
 
     /// <summary>A kernel, loaded and compiled by the driver when it is first asked for.</summary>
     /// <param name="file">Source file without its ending.</param>

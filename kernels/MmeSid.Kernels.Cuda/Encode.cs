@@ -112,6 +112,9 @@ internal sealed class CudaEncoder : IEncoder
     /// <summary>Rows of a whole batch.</summary>
     internal int BatchRows => _batchRows;
 
+    /// <summary>Rows that the device takes at a time.</summary>
+    internal int BatchRows => _batchRows;
+
     public bool TakesNarrowRows => true;
 
     public unsafe EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
@@ -128,7 +131,8 @@ internal sealed class CudaEncoder : IEncoder
             return Encode(new HostRows(first, rows), codes, squaredErrors);
     }
 
-    private EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
+    /// <summary>The same for arguments that have been checked.</summary>
+    public EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         var report = new EncodeReport((long)rows.Count * Plan.Levels, 0, 0, 0);
@@ -350,7 +354,7 @@ internal sealed class CudaEncoder : IEncoder
         EncodeReport report = slot.Wait(out int badRow, out int[] undecided);
         int first = slot.First, count = slot.Rows.Count, levels = Plan.Levels;
         if (badRow >= 0)
-            EncodeArguments.CheckFinite(rows.Widened(first + badRow), first + badRow);
+            EncodeArguments.CheckFinite(rows.Widened(first + badRow), rows.Number + first + badRow);
         slot.CodesOnHost.Values[..(count * levels)].CopyTo(codes[(first * levels)..]);
         if (!squaredErrors.IsEmpty)
             slot.ErrorsOnHost.Values[..count].CopyTo(squaredErrors[first..]);

@@ -11,7 +11,7 @@ internal readonly unsafe struct HostRows
     /// <param name="first">Where the view's memory has been fixed.</param>
     /// <param name="rows">The view.</param>
     public HostRows(float* first, RowView rows)
-        : this((byte*)first, rows.Count, rows.Dimension, (long)rows.Stride * sizeof(float), null)
+        : this((byte*)first, 0, rows.Count, rows.Dimension, (long)rows.Stride * sizeof(float), null)
     {
     }
 
@@ -19,15 +19,18 @@ internal readonly unsafe struct HostRows
     /// <param name="first">Where the view's memory has been fixed.</param>
     /// <param name="rows">The view.</param>
     public HostRows(ushort* first, NarrowRows rows)
-        : this((byte*)first, rows.Count, rows.Dimension, (long)rows.Dimension * sizeof(ushort), rows.Element)
+        : this((byte*)first, 0, rows.Count, rows.Dimension, (long)rows.Dimension * sizeof(ushort), rows.Element)
     {
     }
 
-    private HostRows(byte* first, int count, int dimension, long strideBytes, NarrowElement? narrow)
+    private HostRows(byte* first, int number, int count, int dimension, long strideBytes, NarrowElement? narrow)
     {
         _first = first;
-        (Count, Dimension, _strideBytes, _narrow) = (count, dimension, strideBytes, narrow);
+        (Number, Count, Dimension, _strideBytes, _narrow) = (number, count, dimension, strideBytes, narrow);
     }
+
+    /// <summary>What the caller calls the first of them.</summary>
+    public int Number { get; }
 
     /// <summary>n.</summary>
     public int Count { get; }
@@ -48,7 +51,7 @@ internal readonly unsafe struct HostRows
     public byte* Row(int index) => _first + index * _strideBytes;
 
     /// <summary>Rows <paramref name="start"/> … <paramref name="start"/> + <paramref name="count"/> − 1.</summary>
-    public HostRows Slice(int start, int count) => new(Row(start), count, Dimension, _strideBytes, _narrow);
+    public HostRows Slice(int start, int count) => new(Row(start), Number + start, count, Dimension, _strideBytes, _narrow);
 
     /// <summary>A row as float32, exact.</summary>
     public float[] Widened(int index)

@@ -23,7 +23,8 @@ public sealed class CommandLineTests
     [InlineData("--items", "synth", "--items", "many", "--out", "x.npy")]
     [InlineData("a whole number", "synth", "--items", "many", "--out", "x.npy")]
     [InlineData("--out", "synth", "--items", "3")]
-    [InlineData("--backend", "devices", "--backend", "abacus")]
+    [InlineData("--backend: 'abacus' is no backend", "devices", "--backend", "abacus")]
+    [InlineData("--backend: 'cuda:-1' is no backend", "devices", "--backend", "cuda:-1")]
     [InlineData("--frobnicate", "devices", "--frobnicate")]
     [InlineData("see 'mmesid synth --help'", "synth", "--items", "3")]
     public void UsageErrorsExitWithTwo(string fragment, params string[] arguments)

@@ -48,6 +48,26 @@ public sealed class CudaCommandTests : IDisposable
     }
 
     [Fact]
+    public void SeveralGpusShareTheRowsAndOneCanBeNamed()
+    {
+        var two = new Dictionary<string, string> { [kVariable] = SoftCuda(), ["SOFTCUDA_DEVICES"] = "2" };
+        JsonNode json = JsonNode.Parse(Mmesid.RunWith(two, "devices", "--backend", "cuda:1", "--json").Succeeded().Output)!;
+        Assert.Equal(["cuda:0 no", "cuda:1 yes", "simd no", "scalar no"], json["backends"]!.AsArray().Select(backend => $"{backend!["backend"]} {backend["chosen"]}"));
+        Assert.NotNull(json["gpu_1"]);
+        Mmesid.RunWith(two, "devices", "--backend", "cuda:2").FailedWith("there is no GPU 2, the driver finds 2");
+
+        string table = _scratch.Table("x.npy", 2500, 8);
+        Mmesid.Run("train", "rq-kmeans", "--embeddings", table, "--levels", "2", "--codes", "16", "--out", _scratch["B"]).Succeeded();
+        string[] assign = ["assign", "--bundle", _scratch["B"], "--embeddings", table, "--out"];
+        Mmesid.Run([.. assign, _scratch["simd.npy"], "--backend", "simd"]).Succeeded();
+        foreach (string backend in (string[])["cuda", "cuda:1"])
+        {
+            Mmesid.RunWith(two, [.. assign, _scratch["cuda.npy"], "--backend", backend, "--force"]).Succeeded();
+            Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
+        }
+    }
+
+    [Fact]
     public void TrainingGivesTheSameBundle()
     {
         string driver = SoftCuda();

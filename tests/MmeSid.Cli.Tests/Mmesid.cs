@@ -42,7 +42,10 @@ public static class Mmesid
     public static Outcome RunVerbatim(params string[] arguments) => Finish(Start(arguments), arguments);
 
     /// <summary>Runs to the end without progress lines, with a variable of the environment of its own.</summary>
-    public static Outcome RunWith(string variable, string value, params string[] arguments) => Finish(Start([.. arguments, "--quiet"], variable, value), arguments);
+    public static Outcome RunWith(string variable, string value, params string[] arguments) => RunWith(new() { [variable] = value }, arguments);
+
+    /// <summary>The same with several variables.</summary>
+    public static Outcome RunWith(Dictionary<string, string> variables, params string[] arguments) => Finish(Start([.. arguments, "--quiet"], variables), arguments);
 
     private static Outcome Finish(Process started, string[] arguments)
     {
@@ -57,15 +60,15 @@ public static class Mmesid
     }
 
     /// <summary>Starts without waiting.</summary>
-    public static Process Start(params string[] arguments) => Start(arguments, null, null);
+    public static Process Start(params string[] arguments) => Start(arguments, []);
 
-    private static Process Start(string[] arguments, string? variable, string? value)
+    private static Process Start(string[] arguments, Dictionary<string, string> variables)
     {
         Assert.True(File.Exists(s_program), $"{s_program} was not built");
         var start = new ProcessStartInfo(s_program) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
         foreach (string argument in arguments)
             start.ArgumentList.Add(argument);
-        if (variable is not null)
+        foreach ((string variable, string value) in variables)
             start.Environment[variable] = value;
         return Process.Start(start) ?? throw new InvalidOperationException("the process did not start");
     }

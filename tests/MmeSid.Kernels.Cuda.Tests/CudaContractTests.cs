@@ -20,6 +20,9 @@ public sealed class CudaHopperFloat16EncodeTests() : EncodeContract(Backends.Cud
 
 public sealed class CudaHopperInt8EncodeTests() : EncodeContract(Backends.Cuda("screen_hopper_int8", shareOperand: true));
 
+/// <summary>Every call on two devices.</summary>
+public sealed class CudaTwoGpusEncodeTests() : EncodeContract(Backends.CudaOnTwo());
+
 public sealed class CudaAccumulateTests() : AccumulateContract(Backends.Cuda());
 
 public sealed class CudaMmdSumsTests() : MmdSumsContract(Backends.Cuda());
@@ -39,6 +42,16 @@ internal static class Backends
     public static CudaBackend Cuda(string? screen = null, bool shareOperand = false, int topListEntries = 1024, long topBatchBytes = 256L << 20, long topListBytes = 128L << 20, long sinkhornKeptBytes = long.MaxValue)
     {
         SoftCuda.Require();
-        return new CudaBackend(0, 2, screen is null ? null : new Screening(Screen.Named(screen), shareOperand)) { TopListEntries = topListEntries, TopBatchBytes = topBatchBytes, TopListBytes = topListBytes, SinkhornKeptBytes = sinkhornKeptBytes };
+        return new CudaBackend([0], 2, Screening(screen, shareOperand)) { TopListEntries = topListEntries, TopBatchBytes = topBatchBytes, TopListBytes = topListBytes, SinkhornKeptBytes = sinkhornKeptBytes };
     }
+
+    /// <summary>A backend on two devices that splits every call, or the reason to skip.</summary>
+    public static CudaBackend CudaOnTwo(int leastPartRows = 1, string? screen = null)
+    {
+        SoftCuda.Require();
+        Assert.SkipUnless(CudaDevice.Count > 1, "there is one GPU only");
+        return new CudaBackend([0, 1], 2, Screening(screen, shareOperand: false)) { LeastPartRows = leastPartRows };
+    }
+
+    private static Screening? Screening(string? screen, bool shareOperand) => screen is null ? null : new Screening(Screen.Named(screen), shareOperand);
 }

@@ -15,11 +15,17 @@ internal static unsafe partial class SoftCuda
 
     private static string? Path => Environment.GetEnvironmentVariable(kVariable);
 
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetNativeVariable(string name, string value, int overwrite);
+
     [ModuleInitializer]
     internal static void Choose()
     {
         // What tests tune is no measurement of the user's.
         Environment.SetEnvironmentVariable("XDG_CACHE_HOME", Directory.CreateTempSubdirectory("mmesid-tests-").FullName);
+        // Environment.SetEnvironmentVariable tells managed code alone.
+        if (OperatingSystem.IsLinux())
+            _ = SetNativeVariable("SOFTCUDA_DEVICES", "2", overwrite: 0);
         if (Path is not null)
             return;
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
@@ -40,6 +46,15 @@ internal static unsafe partial class SoftCuda
         nint export = NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_fail");
         nint name = Marshal.StringToCoTaskMemUTF8(function);
         ((delegate* unmanaged<nint, int, int, void>)export)(name, afterCalls, status);
+        Marshal.FreeCoTaskMem(name);
+    }
+
+    /// <summary>The same among the calls that are made for one device.</summary>
+    public static void FailOn(int device, string function, int afterCalls, int status)
+    {
+        nint export = NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_fail_on");
+        nint name = Marshal.StringToCoTaskMemUTF8(function);
+        ((delegate* unmanaged<int, nint, int, int, void>)export)(device, name, afterCalls, status);
         Marshal.FreeCoTaskMem(name);
     }
 

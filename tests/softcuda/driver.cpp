@@ -2,11 +2,13 @@
 //
 // Work that a stream is given is done when somebody waits for it and not before: who reads too early reads what was there before.
 // Memory is filled with NaN when it is allocated and ends at a page that nobody may touch. The first error of a kernel stays, as on a GPU.
+// SOFTCUDA_DEVICES says how many devices there are. What belongs to one is refused by the others, and a kernel cannot reach their memory.
 
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -65,13 +67,19 @@ size_t setting(const char* name, size_t otherwise)
 
 struct Event;
 
+// Contexts are numbered from 1, one per device; 0 is none.
+constexpr int kMostDevices = 16;
+thread_local int t_context;
+
 struct Stream
 {
+    int context = t_context;
     std::deque<std::function<Result()>> work;
 };
 
 struct Event
 {
+    int context = t_context;
     std::shared_ptr<Stream> stream; // where it was recorded last
     bool pending = false;
     double milliseconds = 0;
@@ -81,11 +89,13 @@ struct Function
 {
     const softcuda::Kernel* kernel;
     int most_threads;
+    int context = t_context;
     size_t shared = kSharedByDefault;
 };
 
 struct Module
 {
+    int context = t_context;
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
@@ -93,9 +103,16 @@ struct Allocation
 {
     unsigned char* mapping;
     size_t mapped, bytes;
+    int context = t_context;
 };
 
-struct Injection { std::string function; int calls; Result result; };
+struct Injection { int context; std::string function; int calls; Result result; };
+
+struct Context
+{
+    Result broken = kSuccess; // a kernel's error stays until the context is gone
+    size_t used = 0;
+};
 
 /// Everything that the driver knows, behind one lock: tests run in parallel, streams are drained by whoever waits.
 struct Driver
@@ -103,7 +120,7 @@ struct Driver
     std::recursive_mutex lock;
     bool initialized = false;
     int contexts = 0;
-    Result broken = kSuccess; // a kernel's error stays until the context is gone
+    Context context[kMostDevices + 1];
     std::map<Pointer, Allocation> memory;
     std::map<void*, Allocation> host;
     std::set<void*> registered;
@@ -111,8 +128,8 @@ struct Driver
     std::set<Event*> events;
     std::set<Module*> modules;
     std::vector<Injection> injections;
-    size_t used = 0, total = setting("SOFTCUDA_MEMORY", (size_t)4 << 30);
-    int capability = (int)setting("SOFTCUDA_CAPABILITY", 90), devices = (int)setting("SOFTCUDA_DEVICES", 1);
+    size_t total = setting("SOFTCUDA_MEMORY", (size_t)4 << 30);
+    int capability = (int)setting("SOFTCUDA_CAPABILITY", 90), devices = std::min(kMostDevices, (int)setting("SOFTCUDA_DEVICES", 1));
     size_t shared_limit = setting("SOFTCUDA_SHARED", 227 << 10);
     std::shared_ptr<Stream> null_stream = std::make_shared<Stream>();
     std::string last_failure;
@@ -130,14 +147,16 @@ Driver& driver()
     return *instance;
 }
 
+Result& broken(int context) { return driver().context[context].broken; }
+
 Result injected(const char* function)
 {
     for (Injection& injection : driver().injections)
     {
-        if (injection.function == function && injection.calls > 0 && --injection.calls == 0)
+        if (injection.function == function && (injection.context == 0 || injection.context == t_context) && injection.calls > 0 && --injection.calls == 0)
         {
             if (injection.result >= kIllegalAddress)
-                driver().broken = injection.result;
+                broken(t_context) = injection.result;
             return injection.result;
         }
     }
@@ -149,7 +168,7 @@ Result injected(const char* function)
     std::lock_guard<std::recursive_mutex> guard(driver().lock);         \
     if (Result result = injected(name)) return result;                  \
     if (!driver().initialized) return kNotInitialized;                  \
-    if (driver().broken != kSuccess) return driver().broken
+    if (broken(t_context) != kSuccess) return broken(t_context)
 
 bool reserve(Allocation& allocation, size_t bytes)
 {
@@ -159,7 +178,7 @@ bool reserve(Allocation& allocation, size_t bytes)
         return false;
     mprotect(mapping + kPage, rounded, PROT_READ | PROT_WRITE);
     std::memset(mapping + kPage, 0xff, rounded);
-    allocation = {mapping, rounded + 2 * kPage, bytes};
+    allocation = {mapping, rounded + 2 * kPage, bytes, t_context};
     return true;
 }
 
@@ -172,14 +191,14 @@ unsigned char* start_of(const Allocation& allocation)
 
 Result drain(Stream& stream)
 {
-    while (!stream.work.empty() && driver().broken == kSuccess)
+    while (!stream.work.empty() && broken(stream.context) == kSuccess)
     {
         std::function<Result()> work = std::move(stream.work.front());
         stream.work.pop_front();
         if (Result result = work())
-            driver().broken = result;
+            broken(stream.context) = result;
     }
-    return driver().broken;
+    return broken(stream.context);
 }
 
 // ---- kernels ----
@@ -214,8 +233,27 @@ void catch_faults()
     }
 }
 
+/// While it lives, memory of other devices cannot be touched.
+struct Isolation
+{
+    explicit Isolation(int context) : context(context) { protect(PROT_NONE); }
+    ~Isolation() { protect(PROT_READ | PROT_WRITE); }
+
+    void protect(int access) const
+    {
+        for (const auto& [at, allocation] : driver().memory)
+        {
+            if (allocation.context != context)
+                mprotect(allocation.mapping + kPage, allocation.mapped - 2 * kPage, access);
+        }
+    }
+
+    int context;
+};
+
 struct Call
 {
+    int context;
     const softcuda::Kernel* kernel;
     std::vector<std::vector<unsigned char>> arguments;
 };
@@ -237,6 +275,7 @@ Result launch(Call& call, int grid_x, int grid_y, int threads, size_t shared_byt
         return kOutOfMemory;
     size_t rounded = shared.mapped - 2 * kPage;
     unsigned char* start = shared.mapping + kPage + (rounded - shared_bytes) / 1024 * 1024;
+    Isolation isolation(call.context);
     catch_faults();
     const char* error = nullptr;
     Result result = kSuccess;
@@ -352,26 +391,27 @@ Result load(const std::string& ptx, Module& module, std::string& log)
     return kSuccess;
 }
 
+// A stream of the current context.
 std::shared_ptr<Stream> find(void* stream)
 {
     if (stream == nullptr)
         return driver().null_stream;
     for (const auto& known : driver().streams)
     {
-        if (known.get() == stream)
+        if (known.get() == stream && known->context == t_context)
             return known;
     }
     return nullptr;
 }
 
-// Whether [at, at + bytes) lies in one allocation.
+// Whether [at, at + bytes) lies in one allocation of the current context.
 bool on_device(Pointer at, size_t bytes)
 {
     auto next = driver().memory.upper_bound(at);
     if (next == driver().memory.begin())
         return false;
     auto& [start, allocation] = *std::prev(next);
-    return at + bytes <= start + allocation.bytes;
+    return at + bytes <= start + allocation.bytes && allocation.context == t_context;
 }
 } // namespace
 
@@ -383,7 +423,14 @@ void softcuda::add_kernel(Kernel kernel) { kernels().push_back(std::move(kernel)
 API void softcuda_fail(const char* function, int nth, int result)
 {
     std::lock_guard<std::recursive_mutex> guard(driver().lock);
-    driver().injections.push_back({function, nth, result});
+    driver().injections.push_back({0, function, nth, result});
+}
+
+/// The same among the calls that are made for one device.
+API void softcuda_fail_on(int device, const char* function, int nth, int result)
+{
+    std::lock_guard<std::recursive_mutex> guard(driver().lock);
+    driver().injections.push_back({device + 1, function, nth, result});
 }
 
 /// Forgets injected failures and, as a new process would, the error that a kernel left.
@@ -391,7 +438,8 @@ API void softcuda_reset()
 {
     std::lock_guard<std::recursive_mutex> guard(driver().lock);
     driver().injections.clear();
-    driver().broken = kSuccess;
+    for (Context& context : driver().context)
+        context.broken = kSuccess;
     driver().last_failure.clear();
 }
 
@@ -441,7 +489,7 @@ API Result cuDeviceGetName(char* name, int length, int) { ENTER("cuDeviceGetName
 
 API Result cuDeviceTotalMem_v2(size_t* bytes, int) { ENTER("cuDeviceTotalMem_v2"); *bytes = driver().total; return kSuccess; }
 
-API Result cuDeviceGetAttribute(int* value, int attribute, int)
+API Result cuDeviceGetAttribute(int* value, int attribute, int device)
 {
     ENTER("cuDeviceGetAttribute");
     switch (attribute)
@@ -450,7 +498,7 @@ API Result cuDeviceGetAttribute(int* value, int attribute, int)
         case 13: *value = 1000000; break;                           // clock rate, kHz
         case 16: *value = 4; break;                                 // multiprocessors
         case 33: *value = 0; break;                                 // PCI bus
-        case 34: *value = 0; break;                                 // PCI device
+        case 34: *value = device; break;                               // PCI device
         case 36: *value = 1000000; break;                           // memory clock rate, kHz
         case 37: *value = 128; break;                               // memory bus width, bits
         case 38: *value = 4 << 20; break;                           // second-level cache
@@ -481,7 +529,19 @@ API Result cuDevicePrimaryCtxRelease_v2(int)
     return kSuccess;
 }
 
-API Result cuCtxSetCurrent(void* context) { ENTER("cuCtxSetCurrent"); return context == nullptr || driver().contexts > 0 ? kSuccess : kInvalidContext; }
+// Works on a broken context as well.
+API Result cuCtxSetCurrent(void* context)
+{
+    std::lock_guard<std::recursive_mutex> guard(driver().lock);
+    if (Result result = injected("cuCtxSetCurrent"))
+        return result;
+    if (!driver().initialized)
+        return kNotInitialized;
+    if ((size_t)context > (size_t)driver().devices || (context != nullptr && driver().contexts == 0))
+        return kInvalidContext;
+    t_context = (int)(size_t)context;
+    return kSuccess;
+}
 
 API Result cuModuleLoadDataEx(void** module, const char* image, unsigned count, const int* options, void** values)
 {
@@ -513,7 +573,7 @@ API Result cuModuleUnload(void* module)
 API Result cuModuleGetFunction(void** function, void* module, const char* name)
 {
     ENTER("cuModuleGetFunction");
-    if (driver().modules.count((Module*)module) == 0)
+    if (driver().modules.count((Module*)module) == 0 || ((Module*)module)->context != t_context)
         return kInvalidHandle;
     auto& functions = ((Module*)module)->functions;
     auto found = functions.find(name);
@@ -539,7 +599,7 @@ API Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* functi
     return kSuccess;
 }
 
-API Result cuMemGetInfo_v2(size_t* free, size_t* total) { ENTER("cuMemGetInfo_v2"); *total = driver().total; *free = driver().total - driver().used; return kSuccess; }
+API Result cuMemGetInfo_v2(size_t* free, size_t* total) { ENTER("cuMemGetInfo_v2"); *total = driver().total; *free = driver().total - driver().context[t_context].used; return kSuccess; }
 
 API Result cuMemAlloc_v2(Pointer* at, size_t bytes)
 {
@@ -547,9 +607,10 @@ API Result cuMemAlloc_v2(Pointer* at, size_t bytes)
     if (bytes == 0)
         return kInvalidValue;
     Allocation allocation = {};
-    if (bytes > driver().total - driver().used || !reserve(allocation, bytes))
+    size_t& used = driver().context[t_context].used;
+    if (bytes > driver().total - used || !reserve(allocation, bytes))
         return kOutOfMemory;
-    driver().used += bytes;
+    used += bytes;
     *at = (Pointer)start_of(allocation);
     driver().memory[*at] = allocation;
     return kSuccess;
@@ -563,9 +624,12 @@ API Result cuMemFree_v2(Pointer at)
         return kInvalidValue;
     // As the real one: waits for the work that may use it.
     for (const auto& stream : driver().streams)
-        drain(*stream);
+    {
+        if (stream->context == found->second.context)
+            drain(*stream);
+    }
     drain(*driver().null_stream);
-    driver().used -= found->second.bytes;
+    driver().context[found->second.context].used -= found->second.bytes;
     munmap(found->second.mapping, found->second.mapped);
     driver().memory.erase(found);
     return kSuccess;
@@ -661,7 +725,7 @@ API Result cuEventRecord(void* event, void* stream)
 {
     ENTER("cuEventRecord");
     std::shared_ptr<Stream> known = find(stream);
-    if (known == nullptr || driver().events.count((Event*)event) == 0)
+    if (known == nullptr || driver().events.count((Event*)event) == 0 || ((Event*)event)->context != t_context)
         return kInvalidHandle;
     auto* recorded = (Event*)event;
     recorded->stream = known;
@@ -678,14 +742,14 @@ namespace
 {
 Result wait_for(Event* event)
 {
-    while (event->pending && driver().broken == kSuccess)
+    while (event->pending && broken(event->context) == kSuccess)
     {
         std::function<Result()> work = std::move(event->stream->work.front());
         event->stream->work.pop_front();
         if (Result result = work())
-            driver().broken = result;
+            broken(event->context) = result;
     }
-    return driver().broken;
+    return broken(event->context);
 }
 } // namespace
 
@@ -772,13 +836,14 @@ API Result cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsi
     ENTER("cuLaunchKernel");
     auto* known = (Function*)function;
     std::shared_ptr<Stream> queue = find(stream);
-    if (queue == nullptr)
+    if (queue == nullptr || known->context != t_context)
         return kInvalidHandle;
     if (grid_x == 0 || grid_y == 0 || grid_y > 65535 || grid_z != 1 || block_y != 1 || block_z != 1 || threads == 0 || shared > known->shared)
         return kInvalidValue;
     if (threads > (unsigned)known->most_threads)
         return kOutOfResources;
     auto call = std::make_shared<Call>();
+    call->context = t_context;
     call->kernel = known->kernel;
     for (size_t i = 0; i < known->kernel->sizes.size(); i++)
     {

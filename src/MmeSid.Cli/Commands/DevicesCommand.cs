@@ -21,29 +21,38 @@ internal static class DevicesCommand
             IBackend chosen = GlobalOptions.CreateBackend(parsed);
             int threads = GlobalOptions.ThreadCount(parsed);
             string? noCuda = CudaBackend.UnavailableReason;
-            List<IBackend> backends = [new SimdBackend(threads), new ScalarBackend()];
-            if (noCuda is null)
-                backends.InsertRange(0, Enumerable.Range(0, CudaDevice.Count).Select(ordinal => new CudaBackend(ordinal, threads)));
-            backends.AddRange(Enumerable.Range(0, IlgpuDevices.Count).Select(ordinal => IlgpuDevices.Create(ordinal, threads)));
+            int[] gpus = [.. Enumerable.Range(0, noCuda is null ? CudaDevice.Count : 0)];
+            List<IReadOnlyList<ResultSheet.Cell>> backends = [.. gpus.Select(ordinal => Gpu(ordinal, threads, chosen))];
+            backends.AddRange(Enumerable.Range(0, IlgpuDevices.Count).Select(ordinal => IlgpuDevices.Create(ordinal, threads)).Concat([new SimdBackend(threads), new ScalarBackend()])
+                .Select(backend => (IReadOnlyList<ResultSheet.Cell>)[backend.Name, backend.Device, YesNo(backend.Name == chosen.Name)]));
             run.Results.Value("system", $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
             run.Results.Value("cores", Environment.ProcessorCount);
             run.Results.Value("memory_bytes", GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, $"{GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1e9:0.0} GB", "memory");
-            run.Results.Table("backends", ["backend", "device", "chosen"],
-                backends.Select(backend => (IReadOnlyList<ResultSheet.Cell>)[backend.Name, backend.Device, backend.Name == chosen.Name ? "yes" : "no"]));
+            run.Results.Table("backends", ["backend", "device", "chosen"], backends);
             if (noCuda is not null)
                 run.Results.Value("cuda", noCuda);
             if (IlgpuDevices.UnavailableReason is { } noIlgpu)
                 run.Results.Value("ilgpu", noIlgpu);
-            foreach (CudaBackend backend in backends.OfType<CudaBackend>())
-                ShowGpu(run, backend);
+            foreach (int ordinal in gpus.Where(ordinal => CudaBackend.WhyUnusable(ordinal) is null))
+                ShowGpu(run, new CudaBackend(ordinal, threads));
             run.Results.Table("formats", ["format", "usable", "note"],
             [
                 ["npy, safetensors, fvecs, fbin, csv, tsv", "yes", ""],
-                ["parquet", DuckDbLibrary.UnavailableReason is null ? "yes" : "no", DuckDbLibrary.UnavailableReason ?? "through libduckdb"],
+                ["parquet", YesNo(DuckDbLibrary.UnavailableReason is null), DuckDbLibrary.UnavailableReason ?? "through libduckdb"],
             ]);
         }));
         return command;
     }
+
+    private static string YesNo(bool value) => value ? "yes" : "no";
+
+    // A GPU that cannot run the kernels is there too, with the reason.
+    private static IReadOnlyList<ResultSheet.Cell> Gpu(int ordinal, int threads, IBackend chosen) =>
+    [
+        GlobalOptions.kCudaPrefix + ordinal.ToString(CultureInfo.InvariantCulture),
+        CudaBackend.WhyUnusable(ordinal) ?? new CudaBackend(ordinal, threads).Device,
+        YesNo(chosen is CudaBackend cuda && cuda.Gpus.Any(gpu => gpu.Ordinal == ordinal)),
+    ];
 
     private static void ShowGpu(CommandRun run, CudaBackend backend)
     {

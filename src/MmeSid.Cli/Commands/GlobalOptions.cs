@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using MmeSid.Kernels;
 using MmeSid.Kernels.Cuda;
 using MmeSid.Kernels.Scalar;
@@ -9,18 +10,23 @@ namespace MmeSid.Cli.Commands;
 /// <summary>Options that every command understands.</summary>
 internal static class GlobalOptions
 {
+    /// <summary>What stands before the number of a GPU.</summary>
+    public const string kCudaPrefix = "cuda:";
+
     public static readonly Option<bool> Json = new("--json")
     {
         Description = "Write results as one JSON object.",
         Recursive = true,
     };
 
-    public static readonly Option<string> Backend = new Option<string>("--backend")
+    public static readonly Option<string> Backend = AcceptOnlyBackends(new("--backend")
     {
-        Description = "What computes: cuda (an NVIDIA GPU), ilgpu (the same through ILGPU, only when asked for), simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) or auto (the fastest here). All give the same codes, bit for bit.",
+        Description = "What computes: cuda (all NVIDIA GPUs), cuda:1 (one of them, as 'devices' numbers them), ilgpu (the same through ILGPU, only when asked for), simd (vector kernels on all cores), scalar (plain float64 loops, the oracle) "
+            + "or auto (the fastest here). All give the same codes, bit for bit.",
+        HelpName = "auto|cuda|cuda:n|ilgpu|simd|scalar",
         DefaultValueFactory = _ => "auto",
         Recursive = true,
-    }.AcceptOnlyFromAmong("auto", "cuda", "ilgpu", "simd", "scalar");
+    });
 
     public static readonly Option<ulong> Seed = new("--seed")
     {
@@ -62,9 +68,10 @@ internal static class GlobalOptions
     public static IBackend CreateBackend(ParseResult parsed) => parsed.GetValue(Backend) switch
     {
         "scalar" => new ScalarBackend(),
-        "cuda" => new CudaBackend(threads: ThreadCount(parsed)),
+        "cuda" => CudaBackend.OnAll(ThreadCount(parsed)),
         "ilgpu" => IlgpuDevices.Create(0, ThreadCount(parsed)),
-        "auto" when CudaBackend.UnavailableReason is null && !CudaBackend.IsDriverReplaced => new CudaBackend(threads: ThreadCount(parsed)),
+        "auto" when CudaBackend.UnavailableReason is null && !CudaBackend.IsDriverReplaced => CudaBackend.OnAll(ThreadCount(parsed)),
+        { } name when GpuOf(name) is { } ordinal => new CudaBackend(ordinal, ThreadCount(parsed)),
         _ => new SimdBackend(ThreadCount(parsed)),
     };
 
@@ -74,5 +81,22 @@ internal static class GlobalOptions
     {
         int threads = parsed.GetValue(Threads);
         return threads >= 0 ? threads : throw new ArgumentException($"--threads is {threads}, expected 0 (every core) or more");
+    }
+
+    // 1 of cuda:1; null of any other name.
+    private static int? GpuOf(string name) =>
+        name.StartsWith(kCudaPrefix, StringComparison.Ordinal) && int.TryParse(name.AsSpan(kCudaPrefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) ? ordinal : null;
+
+    private static Option<string> AcceptOnlyBackends(Option<string> option)
+    {
+        string[] names = ["auto", "cuda", "ilgpu", "simd", "scalar"];
+        option.CompletionSources.Add(names);
+        option.Validators.Add(result =>
+        {
+            string? name = result.GetValueOrDefault<string>();
+            if (name is null || (!names.Contains(name) && GpuOf(name) is null))
+                result.AddError($"'{name}' is no backend; expected {string.Join(", ", names)}, or {kCudaPrefix} and the number of a GPU");
+        });
+        return option;
     }
 }
