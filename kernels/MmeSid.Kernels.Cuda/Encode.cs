@@ -50,6 +50,8 @@ internal sealed class CudaEncoder : IEncoder
     private Pass[] _passes;
     private readonly CudaKernel[] _prepare;
     private readonly CudaKernel _recheck, _errors;
+    // Encodes the rows that a shadow leaves open; prepared when the first comes.
+    private readonly Lazy<IEncoder> _host;
     private readonly Lock _calibration = new();
     private volatile bool _calibrated;
     private readonly ConcurrentBag<Slot> _idle = [];
@@ -66,6 +68,7 @@ internal sealed class CudaEncoder : IEncoder
         Plan = plan;
         _device = device;
         _threads = threads;
+        _host = new(() => new SimdBackend(threads).CreateEncoder(plan, options));
         _wide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
         _largestNorms = Recheck.LargestNorms(plan);
         _tiles = TileCache.Of(device);
@@ -131,8 +134,21 @@ internal sealed class CudaEncoder : IEncoder
             return Encode(new HostRows(first, rows), codes, squaredErrors);
     }
 
+    public bool TakesShadows => true;
+
+    public unsafe EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+    {
+        EncodeArguments.Check(Plan, shadow.Count, shadow.Dimension, codes, default);
+        fixed (ushort* first = shadow.Bits)
+            return Encode(new HostRows(first, shadow, isShadow: true), codes, default, readRow);
+    }
+
     /// <summary>The same for arguments that have been checked.</summary>
-    public EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
+    /// <param name="rows">[n, d].</param>
+    /// <param name="codes">[n, L].</param>
+    /// <param name="squaredErrors">[n] or empty.</param>
+    /// <param name="readRow">Reads the row behind a shadow, by its <see cref="HostRows.Number"/>; for shadows and for nothing else.</param>
+    public EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         var report = new EncodeReport((long)rows.Count * Plan.Levels, 0, 0, 0);
@@ -143,7 +159,7 @@ internal sealed class CudaEncoder : IEncoder
             {
                 if (start >= rows.Count || running.Count == kSlots)
                 {
-                    report += Collect(running.Peek(), rows, codes, squaredErrors);
+                    report += readRow is null ? Collect(running.Peek(), rows, codes, squaredErrors) : CollectShadow(running.Peek(), rows, readRow, codes);
                     _idle.Add(running.Dequeue());
                 }
                 if (start < rows.Count)
@@ -195,6 +211,8 @@ internal sealed class CudaEncoder : IEncoder
         _disposed = true;
         while (_idle.TryTake(out Slot? slot))
             slot.Dispose();
+        if (_host.IsValueCreated)
+            _host.Value.Dispose();
         DisposePlan();
     }
 
@@ -365,6 +383,25 @@ internal sealed class CudaEncoder : IEncoder
                 oracle.Encode(new RowView(rows.Widened(first + row), rows.Dimension), codes.Slice((first + row) * levels, levels), squaredErrors.IsEmpty ? default : squaredErrors.Slice(first + row, 1));
         }
         return report;
+    }
+
+    // The same for a shadow: the rows that it leaves open are encoded from what it was made of.
+    private EncodeReport CollectShadow(Slot slot, HostRows shadow, ReadRow readRow, Span<ushort> codes)
+    {
+        EncodeReport report = slot.Wait(out _, out int[] open) with { Exact = 0 };
+        int levels = Plan.Levels;
+        Span<ushort> batch = codes.Slice(slot.First * levels, slot.Rows.Count * levels);
+        slot.CodesOnHost.Values[..batch.Length].CopyTo(batch);
+        if (open.Length == 0)
+            return report;
+        using var rows = new RowMatrix(open.Length, Plan.Dimension);
+        for (int i = 0; i < open.Length; i++)
+            readRow(shadow.Number + slot.First + open[i], rows.Rows(i, 1));
+        ushort[] found = new ushort[open.Length * levels];
+        EncodeReport onHost = _host.Value.Encode(rows.View(0, open.Length), found);
+        for (int i = 0; i < open.Length; i++)
+            found.AsSpan(i * levels, levels).CopyTo(batch[(open[i] * levels)..]);
+        return report with { Candidates = onHost.Candidates, Exact = onHost.Exact };
     }
 
     // The same with rows and codes on the device.

@@ -55,19 +55,28 @@ internal sealed class CudaEncoderOnSeveral : IEncoder
             return Encode(new HostRows(first, rows), codes, squaredErrors);
     }
 
+    public bool TakesShadows => true;
+
+    public unsafe EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+    {
+        EncodeArguments.Check(Plan, shadow.Count, shadow.Dimension, codes, default);
+        fixed (ushort* first = shadow.Bits)
+            return Encode(new HostRows(first, shadow, isShadow: true), codes, default, readRow);
+    }
+
     public void Dispose()
     {
         foreach (CudaEncoder? encoder in _encoders)
             encoder?.Dispose();
     }
 
-    private unsafe EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors)
+    private unsafe EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
     {
         int[] gpus = Take(Math.Clamp(rows.Count / _leastPartRows, 1, _encoders.Length));
         try
         {
             if (gpus.Length == 1)
-                return _encoders[gpus[0]].Encode(rows, codes, squaredErrors);
+                return _encoders[gpus[0]].Encode(rows, codes, squaredErrors, readRow);
             int partRows = (rows.Count + gpus.Length - 1) / gpus.Length, levels = Plan.Levels;
             fixed (ushort* firstCode = codes)
             fixed (float* firstError = squaredErrors)
@@ -80,7 +89,8 @@ internal sealed class CudaEncoderOnSeveral : IEncoder
                     return _encoders[gpus[part]].Encode(
                         rows.Slice(start, count),
                         new Span<ushort>(toCodes + (nint)start * levels, count * levels),
-                        toErrors == null ? default : new Span<float>(toErrors + start, count));
+                        toErrors == null ? default : new Span<float>(toErrors + start, count),
+                        readRow);
                 });
             }
         }

@@ -99,6 +99,27 @@ public interface IEncoder : IDisposable
     /// </summary>
     bool TakesNarrowRows => false;
 
+    /// <summary>
+    /// Whether <see cref="EncodeShadow"/> reads few of the rows; otherwise it reads all of them, and who has a shadow had better leave it where it is.
+    /// </summary>
+    bool TakesShadows => false;
+
+    /// <summary>
+    /// Exact codes of float32 rows from their shadow: what the shadow leaves undecided is encoded from the row itself.
+    /// </summary>
+    /// <param name="shadow">[n, d] <see cref="NarrowElement.Float16"/>: each value of the rows rounded to nearest-even, ±∞ where it overflows.</param>
+    /// <param name="readRow">Reads a row, finite values; may be called by several threads at once.</param>
+    /// <param name="codes">[n, L] what <see cref="Encode(RowView, Span{ushort}, Span{float})"/> gives for the rows.</param>
+    /// <returns>How many decisions had to be re-checked.</returns>
+    /// <exception cref="ArgumentException">A length does not fit.</exception>
+    EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+    {
+        using var rows = new RowMatrix(shadow.Count, shadow.Dimension);
+        for (int row = 0; row < shadow.Count; row++)
+            readRow(row, rows.Rows(row, 1));
+        return Encode(rows.View(0, shadow.Count), codes);
+    }
+
     /// <summary>The same for rows of 16-bit values: bit for bit what their float32 values get.</summary>
     /// <param name="rows">[n, d], finite values.</param>
     /// <param name="codes">[n, L].</param>
@@ -111,6 +132,11 @@ public interface IEncoder : IDisposable
         return Encode(wide.View(0, rows.Count), codes, squaredErrors);
     }
 }
+
+/// <summary>Reads one row of a block.</summary>
+/// <param name="row">Its number in the block.</param>
+/// <param name="destination">[d].</param>
+public delegate void ReadRow(int row, Span<float> destination);
 
 /// <summary>Rows that a backend keeps. Not thread-safe.</summary>
 public interface IHeldRows : IDisposable

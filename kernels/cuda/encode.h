@@ -6,8 +6,8 @@
 
 #include "device.h"
 
-/// How input values are stored.
-enum Element { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2 };
+/// How input values are stored. A shadow is what float16 made of float32 rows: codes are those of the rows, which are not here.
+enum Element { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kShadow16 = 3 };
 
 /// Candidates that an open row can name; a row with more is compared with all codes.
 constexpr int kCandidates = 16;
@@ -41,7 +41,7 @@ DEVICE float load_value(const EncodeRows& rows, int row, int i)
     if (rows.element == kFloat32)
         return ((const float*)rows.values)[at];
     u16 bits = ((const u16*)rows.values)[at];
-    return rows.element == kFloat16 ? from_half(bits) : bits_to_float((u32)bits << 16);
+    return rows.element == kBfloat16 ? bits_to_float((u32)bits << 16) : from_half(bits);
 }
 
 /// A screen's error bound as a function of a row: E = constant + per_norm ‖x̂‖ + per_loss ‖x̂ − r̂‖ + per_error ‖r̂ − r‖.

@@ -2,6 +2,7 @@
 //   in    rows, the codes chosen so far · m, earlier codewords
 //   out   operands (count, depth), float32 in rows, fp16 and int8 in tiles · scales (count) · margins (levels served, count)
 //   does  r̂ = x − m − Σ_j c_j in float32, one subtraction after the other; x̂ = r̂ in the screen's format;
+//         of a shadow, ‖x̃ − x‖ is added to ‖x̂ − r̂‖, and a value that is not finite leaves its row open;
 //         margin = 2E with E from ‖x̂‖, ‖x̂ − r̂‖ and the bound u Σ_j ‖r̂_j‖ of ‖r̂ − r‖, where ‖r̂_j‖ ≤ ‖r̂‖ + Σ_{i≥j} ‖c_i‖
 //   work  a warp per row; the row is read twice, the second time from the cache
 
@@ -41,11 +42,28 @@ DEVICE double operand_error(const PrepareArguments& a, int row, double norm)
     return sum * (a.wide ? 2 : 1) / (1 << 24);
 }
 
+// At least ‖x̃ − x‖ for the shadow x̃ of x: half a unit in the last place of each value. All lanes call it.
+DEVICE double shadow_error(const PrepareArguments& a, int row)
+{
+    if (a.rows.element != kShadow16)
+        return 0;
+    const u16* bits = (const u16*)a.rows.values + row * a.rows.stride;
+    float squares = 0;
+    for (int i = lane_index(); i < a.rows.dimension; i += kWarp)
+    {
+        // 2^(e - 26), e the biased exponent; subnormals have the unit of the smallest normal.
+        int exponent = bits[i] >> 10 & 31;
+        float half_unit = bits_to_float((u32)(127 - 26 + larger(exponent, 1)) << 23);
+        squares = multiply_add(half_unit, half_unit, squares);
+    }
+    return square_root((double)warp_sum(squares) * a.norm_slack);
+}
+
 // Writes what the lanes of a row agree on; one lane calls it.
 DEVICE void finish(const PrepareArguments& a, int row, double norm, double operand_norm, double loss, float scale)
 {
     bool finite = norm <= 3.5e38;
-    if (!finite)
+    if (!finite && a.rows.element != kShadow16)
     {
         // Only a value of x itself can be at fault for good: sums that overflow are decided in float64.
         for (int i = 0; i < a.rows.dimension; i++)
@@ -80,9 +98,9 @@ KERNEL(kPrepareThreads) prepare_float32(PrepareArguments a)
         squares = multiply_add(value, value, squares);
         out[i] = value;
     }
-    double norm = square_root((double)warp_sum(squares) * a.norm_slack);
+    double norm = square_root((double)warp_sum(squares) * a.norm_slack), shadow = shadow_error(a, row);
     if (lane_index() == 0)
-        finish(a, row, norm, norm, 0, -2);
+        finish(a, row, norm, norm, shadow, -2);
 }
 EXPORT(prepare_float32)
 
@@ -117,8 +135,9 @@ KERNEL(kPrepareThreads) prepare_float16(PrepareArguments a)
         *(u16*)((u8*)a.operands + tiled(row, i * 2, across)) = half;
     }
     double loss = square_root((double)warp_sum(losses) * a.norm_slack), operand = square_root((double)warp_sum(kept) * a.norm_slack);
+    double shadow = shadow_error(a, row);
     if (lane_index() == 0)
-        finish(a, row, norm, operand, loss, -2 * down);
+        finish(a, row, norm, operand, loss + shadow, -2 * down);
 }
 EXPORT(prepare_float16)
 
@@ -152,7 +171,8 @@ KERNEL(kPrepareThreads) prepare_int8(PrepareArguments a)
         *((s8*)a.operands + tiled(row, i, across)) = (s8)q;
     }
     double loss = square_root((double)warp_sum(losses) * a.norm_slack), operand = square_root((double)warp_sum(kept) * a.norm_slack);
+    double shadow = shadow_error(a, row);
     if (lane_index() == 0)
-        finish(a, row, norm, operand, loss, -2 * quantum);
+        finish(a, row, norm, operand, loss + shadow, -2 * quantum);
 }
 EXPORT(prepare_int8)

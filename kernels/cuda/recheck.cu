@@ -5,6 +5,7 @@
 //   does  target [r | x − r] in float64, as the oracle forms it; a row that is compared with all codes first takes those of them that a
 //         float32 distance, with its bound, cannot exclude
 //   work  a block owns a row at a time; a warp a codeword
+//         an open row of a shadow is the host's at once
 //   why   |D̂ − D| ≤ Bounds.SquaredDistance; of two codes whose intervals overlap, float64 decides nothing
 
 #include "encode.h"
@@ -78,6 +79,16 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
             continue;
         bool all = open.count < 0;
         const u16* chosen = a.rows.codes + (s64)open.row * a.rows.levels;
+        if (a.rows.element == kShadow16)
+        {
+            // The row itself is the host's; until then it has some code that exists.
+            if (thread_index() == 0)
+            {
+                a.rows.codes[(s64)open.row * a.rows.levels + a.level] = open.count == kAllCodes ? (u16)0 : open.candidates[0];
+                a.undecided[atomic_add(a.undecided_count, 1)] = open.row;
+            }
+            continue;
+        }
         sync_block();
         double squares = 0;
         for (int i = thread_index(); i < d; i += kRecheckThreads)

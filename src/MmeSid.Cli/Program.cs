@@ -11,6 +11,7 @@ var root = new RootCommand("""
     SynthCommand.Create(),
     EmbedCommand.Create(),
     TrainCommand.Create(),
+    ShadowCommand.Create(),
     AssignCommand.Create(),
     AppendCommand.Create(),
     UpdateCommand.Create(),

@@ -68,6 +68,32 @@ public sealed class CudaCommandTests : IDisposable
     }
 
     [Fact]
+    public void AssignFromAShadowGivesTheSameCodes()
+    {
+        string driver = SoftCuda();
+        string table = _scratch.Table("x.npy", 600, 24), half = _scratch["half.npy"];
+        Mmesid.Run("shadow", "--embeddings", table, "--out", half).Succeeded();
+        foreach ((string[] train, bool fits) in new (string[], bool)[] { (["psrq"], true), (["pq"], true), (["rq-kmeans", "--normalize"], false) })
+        {
+            Mmesid.Run(["train", .. train, "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force"]).Succeeded();
+            string[] assign = ["assign", "--bundle", _scratch["B"], "--embeddings", table, "--force", "--out"];
+            Mmesid.Run([.. assign, _scratch["simd.npy"], "--backend", "simd"]).Succeeded();
+            Outcome shadowed = Mmesid.RunWith(kVariable, driver, [.. assign, _scratch["cuda.npy"], "--shadow", half, "--backend", "cuda"]);
+            if (!fits)
+            {
+                shadowed.FailedWith("--shadow needs a bundle that takes the rows of one table as they are");
+                continue;
+            }
+            shadowed.Succeeded();
+            Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
+        }
+        Mmesid.Run("train", "vq", "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force").Succeeded();
+        _scratch.Table("x.npy", 600, 24, seed: 2);
+        Mmesid.RunWith(kVariable, driver, "assign", "--bundle", _scratch["B"], "--embeddings", table, "--shadow", half, "--out", _scratch["c.npy"], "--backend", "cuda")
+            .FailedWith("half.npy: is no shadow of these rows", "x.npy has changed since", "make it again with 'mmesid shadow'");
+    }
+
+    [Fact]
     public void TrainingGivesTheSameBundle()
     {
         string driver = SoftCuda();

@@ -54,6 +54,72 @@ public sealed class CudaEncoderTests
         Assert.InRange(report.RecheckedShare, 0, 0.1);
     }
 
+    /// <summary>Rows as near as can be to half-way between two codewords on the wrong side of their own shadow, at the first or the second level.</summary>
+    [Theory]
+    [InlineData(PlanKind.Residual, Cases.EncodeData.LaterNearTies)]
+    [InlineData(PlanKind.Residual, Cases.EncodeData.NearTies)]
+    [InlineData(PlanKind.PrefixSemantic, Cases.EncodeData.NearTies)]
+    public void A_shadow_on_the_wrong_side_of_a_border_is_left_to_the_host(PlanKind kind, Cases.EncodeData data)
+    {
+        const int n = 2000, d = 8;
+        Cases.EncodeCase pattern = new(kind, data, n, d, [12, 12]);
+        float[] rows = pattern.Values();
+        // Steps of every size that float16 rounds away, to either side of the border.
+        for (int i = 0; i < rows.Length; i++)
+            rows[i] += MathF.ScaleB(rows[i], -12 - i % 9) * (i % 2 == 0 ? 1 : -1);
+        EncodePlan plan = pattern.Plan();
+        ushort[] shadow = Narrow.Shadow(rows), expected = new ushort[n * 2], ofShadow = new ushort[n * 2], actual = new ushort[n * 2];
+        using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
+        oracle.Encode(new RowView(rows, d), expected);
+        oracle.Encode(new NarrowRows(shadow, d, NarrowElement.Float16), ofShadow);
+        Assert.InRange(expected.Zip(ofShadow).Count(pair => pair.First != pair.Second), n / 20, n);
+        foreach (ScreenKind screen in Screens.All)
+        {
+            using IEncoder encoder = Backends.Cuda(screen).CreateEncoder(plan);
+            encoder.EncodeShadow(new NarrowRows(shadow, d, NarrowElement.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual);
+            Assert.Equal(expected, actual);
+        }
+    }
+
+    /// <summary>One dimension and two codewords leave no room between the bound and what a shadow can do.</summary>
+    [Fact]
+    public void A_shadow_half_a_unit_from_its_row_reaches_the_bound()
+    {
+        foreach (float value in (float[])[1, 1.9990234f, -5.5f, 1024, 65504, MathF.ScaleB(1, -14), MathF.ScaleB(3, -24), 0])
+        {
+            float unit = (float)Half.BitIncrement((Half)Math.Abs(value)) is var next && float.IsInfinity(next) ? 32 : next - Math.Abs(value), sign = value < 0 ? -1 : 1;
+            // The border is hardly nearer to the value than the row, which is hardly nearer than the next value.
+            float border = value + sign * unit / 2 * (1 - 1f / 512), row = value + sign * unit / 2 * (1 - 1f / 1024);
+            EncodePlan plan = new(PlanKind.Residual, 1, [[border - 4 * unit, border + 4 * unit]]);
+            ushort[] shadow = Narrow.Shadow([row]), expected = new ushort[1], actual = new ushort[1];
+            Assert.Equal(value, Narrow.Values(shadow, NarrowElement.Float16)[0]);
+            using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
+            oracle.Encode(new RowView([row], 1), expected);
+            Assert.Equal(sign > 0 ? 1 : 0, expected[0]);
+            foreach (ScreenKind screen in Screens.All)
+            {
+                using IEncoder encoder = Backends.Cuda(screen).CreateEncoder(plan);
+                encoder.EncodeShadow(new NarrowRows(shadow, 1, NarrowElement.Float16), (_, to) => to[0] = row, actual);
+                Assert.Equal(expected, actual);
+            }
+        }
+    }
+
+    [Fact]
+    public void Most_random_rows_are_proven_from_their_shadow()
+    {
+        float[] rows = s_case.Values();
+        int read = 0;
+        using IEncoder encoder = Backends.Cuda(ScreenKind.Float16).CreateEncoder(s_case.Plan());
+        Assert.True(encoder.TakesShadows);
+        encoder.EncodeShadow(new NarrowRows(Narrow.Shadow(rows), 40, NarrowElement.Float16), (row, to) =>
+        {
+            Interlocked.Increment(ref read);
+            rows.AsSpan(row * 40, 40).CopyTo(to);
+        }, new ushort[700 * 3]);
+        Assert.InRange(read, 1, 70);
+    }
+
     [Fact]
     public void Random_rows_are_proven_by_float32_and_mostly_by_fp16()
     {

@@ -142,6 +142,25 @@ public abstract class EncodeContract(IBackend backend)
         }
     }
 
+    [Theory, InlineData(1), InlineData(2)]
+    public void Codes_from_a_shadow_are_those_of_the_rows(int beam)
+    {
+        foreach (Cases.EncodeCase encodeCase in Cases.EncodeTests.Where(encodeCase => encodeCase.Rows <= 130 && encodeCase.Dimension <= 66 && encodeCase.Codes.Max() <= 100))
+        {
+            float[] rows = encodeCase.Values();
+            int d = encodeCase.Dimension;
+            EncodePlan plan = encodeCase.Plan();
+            (ushort[] codes, _) = Encode(_oracle, plan, new RowView(rows, d), new() { Beam = beam });
+
+            var actual = new Guarded<ushort>(codes.Length, 0xBEEF);
+            using IEncoder encoder = backend.CreateEncoder(plan, new() { Beam = beam });
+            EncodeReport report = encoder.EncodeShadow(new NarrowRows(Narrow.Shadow(rows), d, NarrowElement.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual.Span);
+
+            Assert.Equal(codes.Length, report.Decisions);
+            Assert.True(codes.AsSpan().SequenceEqual(actual.Check()), $"{encodeCase}");
+        }
+    }
+
     [Fact]
     public void A_value_of_16_bits_that_is_not_finite_is_named()
     {

@@ -14,9 +14,14 @@ internal static class AssignCommand
     public static Command Create()
     {
         Option<string> output = OutputOptions.Out("The raw codes, .npy, uint16 [n, L], in the order of the rows. Where several tables are joined, the ids of their rows go beside them: x.items.txt for x.npy.");
+        var shadow = new Option<string?>("--shadow")
+        {
+            Description = "A float16 shadow of the table, from 'mmesid shadow': a GPU reads it instead and the table itself only where the shadow proves nothing. Same codes.",
+            HelpName = "file",
+        };
         var command = new Command("assign", "Assign codes to the rows of a table with the quantizer of a bundle: streaming, exact, any number of rows.")
         {
-            BundleOptions.Bundle, output, BundleOptions.Beam, OutputOptions.Force,
+            BundleOptions.Bundle, output, shadow, BundleOptions.Beam, OutputOptions.Force,
         };
         TableOptions.AddReading(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
@@ -26,7 +31,7 @@ internal static class AssignCommand
             // Which rows a join leaves, and in which order, only their ids tell.
             using OutputFile? ids = run.Need(TableOptions.Embeddings).Length > 1 ? OutputFile.Create(EmbeddingFiles.ItemsPath(path), run.Force) : null;
             SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
-            using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
+            using EmbeddingTable table = run.Get(shadow) is { } shadowPath ? OpenShadowed(run, bundle, shadowPath) : TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
             using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
             var writer = new NpyWriter<ushort>(file.Stream, table.Count, bundle.Quantizer.Levels);
             AssignmentReport report = Assignment.Run(run, table, encoder, (_, codes, _) => writer.Write(codes));
@@ -47,5 +52,22 @@ internal static class AssignCommand
             Assignment.Report(run.Results, report);
         }));
         return command;
+    }
+
+    /// <exception cref="ArgumentException">The bundle does something to the rows, which the shadow knows nothing of.</exception>
+    private static ShadowedTable OpenShadowed(CommandRun run, SidBundle bundle, string shadow)
+    {
+        if (bundle.Preprocessing.Parts is not [{ Normalize: false, Weight: 1 }])
+            throw new ArgumentException("--shadow needs a bundle that takes the rows of one table as they are; this one joins, normalises or weights them");
+        EmbeddingTable table = ShadowCommand.OpenOne(run);
+        try
+        {
+            return ShadowedTable.Open(table, shadow);
+        }
+        catch
+        {
+            table.Dispose();
+            throw;
+        }
     }
 }

@@ -14,7 +14,7 @@ internal static class Assignment
         run.Progress.Step("assign", table.Count, "rows", step => AssignmentPipeline.Run(table, encoder, (first, codes, errors) =>
         {
             receive(first, codes, errors);
-            step.Advance(errors.Length);
+            step.Advance(codes.Length / encoder.Quantizer.Levels);
         }, run.Cancellation));
 
     /// <summary>Refuses more codes than a bundle holds.</summary>
@@ -46,6 +46,8 @@ internal static class Assignment
         results.Value("rows_per_second", rate, $"{Math.Round(rate):N0}");
         results.Value("rechecked_share", report.Encoding.RecheckedShare,
             $"{ResultSheet.Percent(report.Encoding.RecheckedShare)} of {report.Encoding.Decisions:N0} decisions, {report.Encoding.Exact:N0} by exact arithmetic");
-        results.Value("mean_squared_error", report.Rows > 0 ? report.SquaredError / report.Rows : 0, report.Rows > 0 ? $"{report.SquaredError / report.Rows:G6}" : "–");
+        // A shadow does not tell.
+        if (!double.IsNaN(report.SquaredError))
+            results.Value("mean_squared_error", report.Rows > 0 ? report.SquaredError / report.Rows : 0, report.Rows > 0 ? $"{report.SquaredError / report.Rows:G6}" : "–");
     }
 }

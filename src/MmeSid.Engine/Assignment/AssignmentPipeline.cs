@@ -9,13 +9,13 @@ namespace MmeSid.Engine.Assignment;
 /// <summary>Takes a block of assigned rows. Called for consecutive blocks in row order, never by two threads at once.</summary>
 /// <param name="firstRow">Row of the block's first row.</param>
 /// <param name="codes">[rows, L].</param>
-/// <param name="squaredErrors">[rows], squared distance of each row to its reconstruction.</param>
+/// <param name="squaredErrors">[rows], squared distance of each row to its reconstruction; empty where codes come from a shadow, which does not tell.</param>
 public delegate void AssignedRows(long firstRow, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> squaredErrors);
 
 /// <summary>What an assignment took.</summary>
 /// <param name="Rows">Rows assigned.</param>
 /// <param name="Encoding">What certification cost.</param>
-/// <param name="SquaredError">Sum over the rows of the squared distance to the reconstruction, added in row order in float64.</param>
+/// <param name="SquaredError">Sum over the rows of the squared distance to the reconstruction, added in row order in float64; NaN where codes come from a shadow.</param>
 /// <param name="Elapsed">Wall time of the whole pipeline.</param>
 /// <param name="KernelTime">Wall time inside the encoder, per call that it takes at once: what is left after reading and writing are hidden.</param>
 public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding, double SquaredError, TimeSpan Elapsed, TimeSpan KernelTime);
@@ -23,7 +23,7 @@ public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding,
 /// <summary>
 /// Rows of a table in, codes out, through a ring of bounded buffers: readers fill blocks, the encoder takes them in order, the receiver takes
 /// codes in order, all three at the same time. Memory is 48 MB per slot whatever the length of the table. Values that a table stores in 16 bits
-/// stay as they are on the whole way where the encoder takes them.
+/// stay as they are on the whole way where the encoder takes them; of a table with a shadow, the shadow is read where the encoder takes that.
 /// The result does not depend on timing or on the size of the machine.
 /// </summary>
 public static class AssignmentPipeline
@@ -61,6 +61,7 @@ public static class AssignmentPipeline
         private readonly CancellationTokenSource _stop;
         private readonly int _levels;
         private readonly NarrowElement? _narrow;
+        private readonly ShadowedTable? _shadowed;
         private readonly int _rowsPerBlock;
         private readonly long _blocks;
         private readonly int _readers;
@@ -73,14 +74,16 @@ public static class AssignmentPipeline
             _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             _levels = encoder.Quantizer.Levels;
             _narrow = encoder.TakesNarrowRows ? table.Narrow : null;
+            _shadowed = encoder.TakesShadows ? table as ShadowedTable : null;
+            bool halved = _narrow is not null || _shadowed is not null;
             int widest = Math.Max(table.Dimension, _levels);
-            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * (_narrow is null ? sizeof(float) : sizeof(ushort))), table.Count), 1, int.MaxValue / widest);
+            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * (halved ? sizeof(ushort) : sizeof(float))), table.Count), 1, int.MaxValue / widest);
             _blocks = (table.Count + _rowsPerBlock - 1) / _rowsPerBlock;
             _readers = (int)Math.Min(_blocks, Math.Clamp(Environment.ProcessorCount / kCoresPerReader, 1, kMostReaders));
             _encoders = (int)Math.Min(_blocks, encoder.CallsAtOnce);
             _slots = new Slot[Math.Min(_blocks, _readers + _encoders + 1)];
             for (int s = 0; s < _slots.Length; s++)
-                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, _narrow, encoder);
+                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, halved, encoder);
         }
 
         public AssignmentReport Run()
@@ -128,7 +131,9 @@ public static class AssignmentPipeline
                 Slot slot = _slots[block % _slots.Length];
                 slot.Free.Wait(_stop.Token);
                 int rows = RowsOf(block);
-                if (_narrow is null)
+                if (_shadowed is not null)
+                    _shadowed.ReadShadow(block * _rowsPerBlock, rows, slot.Bits(rows));
+                else if (_narrow is null)
                     _table.Read(block * _rowsPerBlock, rows, slot.Values(rows));
                 else
                     _table.ReadNarrow(block * _rowsPerBlock, rows, slot.Bits(rows));
@@ -147,11 +152,7 @@ public static class AssignmentPipeline
                 long start = Stopwatch.GetTimestamp();
                 try
                 {
-                    Span<ushort> codes = slot.Codes.AsSpan(0, rows * _levels);
-                    Span<float> errors = slot.SquaredErrors.AsSpan(0, rows);
-                    report += _narrow is { } element
-                        ? _encoder.Encode(new NarrowRows(slot.Bits(rows), _table.Dimension, element), codes, errors)
-                        : _encoder.Encode(new RowView(slot.Values(rows), _table.Dimension), codes, errors);
+                    report += Encode(slot, block * _rowsPerBlock, rows);
                 }
                 catch (UnfitRowException unfit)
                 {
@@ -163,17 +164,33 @@ public static class AssignmentPipeline
             return (report, time);
         }
 
+        private EncodeReport Encode(Slot slot, long firstRow, int rows)
+        {
+            int d = _table.Dimension;
+            Span<ushort> codes = slot.Codes.AsSpan(0, rows * _levels);
+            Span<float> errors = slot.SquaredErrors.AsSpan(0, rows);
+            if (_shadowed is not null)
+            {
+                return _encoder.EncodeShadow(new NarrowRows(slot.Bits(rows), d, NarrowElement.Float16), (row, destination) =>
+                    _shadowed.ReadMaster(firstRow + row, slot.Bits(rows).Slice(row * d, d), destination), codes);
+            }
+            return _narrow is { } element
+                ? _encoder.Encode(new NarrowRows(slot.Bits(rows), d, element), codes, errors)
+                : _encoder.Encode(new RowView(slot.Values(rows), d), codes, errors);
+        }
+
         private double Receive()
         {
-            double sum = 0;
+            double sum = _shadowed is null ? 0 : double.NaN;
             for (long block = 0; block < _blocks; block++)
             {
                 Slot slot = _slots[block % _slots.Length];
                 slot.Coded.Wait(_stop.Token);
                 int rows = RowsOf(block);
-                foreach (float error in slot.SquaredErrors.AsSpan(0, rows))
+                Span<float> errors = slot.SquaredErrors.AsSpan(0, _shadowed is null ? rows : 0);
+                foreach (float error in errors)
                     sum += error;
-                _receive(block * _rowsPerBlock, slot.Codes.AsSpan(0, rows * _levels), slot.SquaredErrors.AsSpan(0, rows));
+                _receive(block * _rowsPerBlock, slot.Codes.AsSpan(0, rows * _levels), errors);
                 slot.Free.Release();
             }
             return sum;
@@ -195,11 +212,11 @@ public static class AssignmentPipeline
         private readonly int _dimension;
         private readonly IDisposable? _pin;
 
-        public Slot(int rows, int dimension, int levels, NarrowElement? narrow, IQuantizerEncoder encoder)
+        public Slot(int rows, int dimension, int levels, bool halved, IQuantizerEncoder encoder)
         {
             _dimension = dimension;
-            // Two narrow rows take the place of one.
-            _rows = new RowMatrix(narrow is null ? rows : (rows + 1L) / 2, dimension);
+            // Two rows of 16 bits take the place of one.
+            _rows = new RowMatrix(halved ? (rows + 1L) / 2 : rows, dimension);
             Codes = new ushort[rows * levels];
             SquaredErrors = new float[rows];
             _pin = encoder.Pin(_rows);

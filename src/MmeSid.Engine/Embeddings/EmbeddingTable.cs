@@ -33,6 +33,9 @@ public abstract class EmbeddingTable : IDisposable
     /// <summary>The id of each row.</summary>
     public abstract ItemIds Items { get; }
 
+    /// <summary>The files it is read from, in the order of the rows; empty where it is in memory or made of other tables.</summary>
+    public virtual IReadOnlyList<string> Files => [];
+
     /// <summary>Opens files as one table.</summary>
     /// <param name="paths">
     /// Files, or patterns with <c>*</c> and <c>?</c> in the file name (matches in ordinal order of their names); rows one after the other.

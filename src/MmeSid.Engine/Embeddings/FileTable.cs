@@ -29,6 +29,8 @@ internal sealed class FileTable : EmbeddingTable
 
     public override ItemIds Items { get; }
 
+    public override IReadOnlyList<string> Files => Array.ConvertAll(_sources, source => source.Path);
+
     public static FileTable OpenFiles(IReadOnlyList<string> paths, EmbeddingOptions options)
     {
         ArgumentNullException.ThrowIfNull(paths);

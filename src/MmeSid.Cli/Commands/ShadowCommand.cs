@@ -1,0 +1,46 @@
+using System.CommandLine;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary><c>mmesid shadow</c>: a table rounded to float16, from which <c>assign --shadow</c> reads and proves most codes.</summary>
+internal static class ShadowCommand
+{
+    public static Command Create()
+    {
+        Option<string> output = OutputOptions.Out("The shadow, .npy, float16 [n, d]; beside it x.npy.json says of which files it was made.");
+        var command = new Command("shadow", "Write a float16 shadow of a float32 table: 'assign --shadow' on a GPU then reads half as many bytes and gives the same codes.")
+        {
+            output, OutputOptions.Force,
+        };
+        TableOptions.AddReading(command);
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            string path = run.Need(output);
+            using OutputFile shadow = OutputFile.Create(path, run.Force);
+            using OutputFile note = OutputFile.Create(ShadowedTable.NotePath(path), run.Force);
+            using EmbeddingTable table = OpenOne(run);
+            run.Progress.Step("shadow", table.Count, "rows", step => ShadowedTable.Write(table, shadow.Stream, rows => step.Advance(rows), run.Cancellation));
+            shadow.Commit();
+            ShadowedTable.WriteNote(table, path, note.Stream);
+            note.Commit();
+            run.Results.Value("out", path);
+            run.Results.Value("rows", table.Count);
+        }));
+        return command;
+    }
+
+    /// <summary>Opens the table whose shadow is made or read.</summary>
+    /// <exception cref="ArgumentException">There are several: what is joined has no shadow.</exception>
+    public static EmbeddingTable OpenOne(CommandRun run)
+    {
+        IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run);
+        if (tables.Count == 1)
+            return tables[0];
+        foreach (EmbeddingTable table in tables)
+            table.Dispose();
+        throw new ArgumentException($"a shadow is that of one table, --embeddings is given {tables.Count} times");
+    }
+}
