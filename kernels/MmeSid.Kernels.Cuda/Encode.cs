@@ -112,9 +112,6 @@ internal sealed class CudaEncoder : IEncoder
     /// <summary>The screens that do the work: one for each level, or one for all. Measured once a whole batch has come.</summary>
     internal IReadOnlyList<Screen> Choice => [.. _passes.Select(pass => pass.Screen)];
 
-    /// <summary>Rows of a whole batch.</summary>
-    internal int BatchRows => _batchRows;
-
     /// <summary>Rows that the device takes at a time.</summary>
     internal int BatchRows => _batchRows;
 

@@ -81,12 +81,9 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
         const u16* chosen = a.rows.codes + (s64)open.row * a.rows.levels;
         if (a.rows.element == kShadow16)
         {
-            // The row itself is the host's; until then it has some code that exists.
+            // The row itself is the host's.
             if (thread_index() == 0)
-            {
-                a.rows.codes[(s64)open.row * a.rows.levels + a.level] = open.count == kAllCodes ? (u16)0 : open.candidates[0];
                 a.undecided[atomic_add(a.undecided_count, 1)] = open.row;
-            }
             continue;
         }
         sync_block();

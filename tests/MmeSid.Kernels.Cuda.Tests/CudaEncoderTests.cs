@@ -36,7 +36,7 @@ public sealed class CudaEncoderTests
         many.Values().CopyTo(matrix.Rows(0, 3000));
         ushort[] expected = new ushort[3000 * 3], actual = new ushort[3000 * 3];
         using IEncoder oracle = new ScalarBackend().CreateEncoder(many.Plan());
-        using IEncoder encoder = Backends.Cuda(ScreenKind.Float16).CreateEncoder(many.Plan());
+        using IEncoder encoder = Backends.Cuda("screen_float16_128x128").CreateEncoder(many.Plan());
         Assert.True(encoder.TakesNarrowRows);
         using IDisposable? pin = pinned ? encoder.Pin(matrix) : null;
         oracle.Encode(matrix.View(0, 3000), expected);
@@ -73,9 +73,9 @@ public sealed class CudaEncoderTests
         oracle.Encode(new RowView(rows, d), expected);
         oracle.Encode(new NarrowRows(shadow, d, NarrowElement.Float16), ofShadow);
         Assert.InRange(expected.Zip(ofShadow).Count(pair => pair.First != pair.Second), n / 20, n);
-        foreach (ScreenKind screen in Screens.All)
+        foreach ((ScreenKind screen, bool shareOperand) in Screens.Kinds.SelectMany(each => ((bool[])[false, true]).Select(share => (each, share))))
         {
-            using IEncoder encoder = Backends.Cuda(screen).CreateEncoder(plan);
+            using IEncoder encoder = Backends.Cuda(Screen.Default(screen).Name, shareOperand).CreateEncoder(plan);
             encoder.EncodeShadow(new NarrowRows(shadow, d, NarrowElement.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual);
             Assert.Equal(expected, actual);
         }
@@ -96,9 +96,9 @@ public sealed class CudaEncoderTests
             using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
             oracle.Encode(new RowView([row], 1), expected);
             Assert.Equal(sign > 0 ? 1 : 0, expected[0]);
-            foreach (ScreenKind screen in Screens.All)
+            foreach (ScreenKind kind in Screens.Kinds)
             {
-                using IEncoder encoder = Backends.Cuda(screen).CreateEncoder(plan);
+                using IEncoder encoder = Backends.Cuda(Screen.Default(kind).Name).CreateEncoder(plan);
                 encoder.EncodeShadow(new NarrowRows(shadow, 1, NarrowElement.Float16), (_, to) => to[0] = row, actual);
                 Assert.Equal(expected, actual);
             }
@@ -110,7 +110,7 @@ public sealed class CudaEncoderTests
     {
         float[] rows = s_case.Values();
         int read = 0;
-        using IEncoder encoder = Backends.Cuda(ScreenKind.Float16).CreateEncoder(s_case.Plan());
+        using IEncoder encoder = Backends.Cuda("screen_float16_128x128").CreateEncoder(s_case.Plan());
         Assert.True(encoder.TakesShadows);
         encoder.EncodeShadow(new NarrowRows(Narrow.Shadow(rows), 40, NarrowElement.Float16), (row, to) =>
         {

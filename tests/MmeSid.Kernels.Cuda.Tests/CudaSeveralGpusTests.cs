@@ -73,7 +73,7 @@ public sealed class CudaSeveralGpusTests
     [InlineData(0, "cuMemcpyDtoHAsync_v2", 1, 999, typeof(NativeException))]
     public void An_error_of_one_device_ends_the_call_with_its_text_and_nothing_leaks(int device, string function, int call, int status, Type expected)
     {
-        CudaBackend backend = Backends.CudaOnTwo(screen: ScreenKind.Float16);
+        CudaBackend backend = Backends.CudaOnTwo(screen: "screen_float16_128x128");
         Assert.SkipUnless(SoftCuda.IsLoaded, "only softcuda fails on demand");
         Encode(backend);
         long[] before = SoftCuda.Live();

@@ -43,7 +43,7 @@ internal sealed class GpuContext : BenchRun
     public IReadOnlyList<Screen> Screens => [.. Screen.All.Where(screen => screen.Fits(Gpu))];
 
     /// <summary>The same GPU with one screen for all levels, or with whatever it measures to be fastest.</summary>
-    public CudaBackend With(Screening? screening) => new(Gpu.Ordinal, AllThreads, screening);
+    public CudaBackend With(Screening? screening) => new([Gpu.Ordinal], AllThreads, screening);
 
     /// <summary>10⁹ operations per second of what a screen computes with.</summary>
     public double Ceiling(ScreenKind screen) => screen switch

@@ -1,4 +1,4 @@
-namespace MmeSid.Kernels.Cuda;
+namespace MmeSid.Kernels;
 
 /// <summary>Rows of a caller, in the form in which they are stored. Whoever makes one keeps the memory where it is.</summary>
 internal readonly unsafe struct HostRows
