@@ -1,5 +1,6 @@
 // Every way to build, check and measure this project. ./build.sh --target <Target>; ./build.sh --description lists them.
 
+using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.RegularExpressions;
@@ -7,8 +8,7 @@ using System.Xml.Linq;
 
 const string Solution = "MmeSid.Engine.sln";
 const string Configuration = "Release";
-/// Oldest GPUs that the kernels run on; the driver compiles them for newer ones.
-// Everything since Ampere, and Hopper's own instructions, which no later GPU has.
+/// What the kernels are compiled for: everything since Ampere, by the driver also newer GPUs, and Hopper's own instructions, which no later GPU has.
 const string CudaArchitecture = "80", HopperArchitecture = "90a";
 
 /// Tests of code that picks an instruction set at run time; they run once per set.
@@ -263,19 +263,19 @@ TestTotals RunTests()
         .. GetFiles("tests/*.Tests/*.csproj").Select(file => file.GetFilenameWithoutExtension().FullPath)
             .Except(optionalPackages.Where(package => !IsPresent(package)).Select(package => $"{package.Leaf}.Tests")).Order(StringComparer.Ordinal),
     ];
-    foreach (string project in projects)
-        Add(RunTestProject(project, null));
-    foreach (string instructionSetSwitch in instructionSetSwitches)
-    {
-        foreach (string project in projects.Intersect(testsPerInstructionSet))
-            Add(RunTestProject(project, instructionSetSwitch));
-    }
+    // Two at a time: the kernels of softcuda run on one core, and are at it for longest.
+    var runs = projects.OrderByDescending(project => project == "MmeSid.Kernels.Cuda.Tests").Select(project => (Project: project, Switch: (string)null))
+        .Concat(instructionSetSwitches.SelectMany(name => projects.Intersect(testsPerInstructionSet).Select(project => (project, name))));
+    Parallel.ForEach(Partitioner.Create(runs, EnumerablePartitionerOptions.NoBuffering), new ParallelOptions { MaxDegreeOfParallelism = 2 }, run => Add(RunTestProject(run.Project, run.Switch)));
     foreach (string reason in skipped)
         Information("skipped: {0}", reason);
     return totals;
 
-    void Add(TestTotals more) =>
-        totals = new(totals.Passed + more.Passed, totals.Failed + more.Failed, totals.Skipped + more.Skipped);
+    void Add(TestTotals more)
+    {
+        lock (skipped)
+            totals = new(totals.Passed + more.Passed, totals.Failed + more.Failed, totals.Skipped + more.Skipped);
+    }
 
     TestTotals RunTestProject(string project, string instructionSetSwitch)
     {
@@ -313,7 +313,10 @@ TestTotals RunTests()
             Error("    {0}", ((string)failure.Element("stack-trace"))?.Trim().Split('\n')[0]);
         }
         foreach (var test in assemblies.Descendants("test").Where(test => (string)test.Attribute("result") == "Skip"))
-            skipped.Add($"{((string)test.Attribute("name")).Split('(')[0]}: {((string)test.Element("reason"))?.Trim()}");
+        {
+            lock (skipped)
+                skipped.Add($"{((string)test.Attribute("name")).Split('(')[0]}: {((string)test.Element("reason"))?.Trim()}");
+        }
         TestTotals result = new(Count("passed"), Count("failed") + Count("errors"), Count("skipped"));
         if (result.Failed == 0 && process.GetExitCode() != 0 && result.Passed > 0)
         {
