@@ -265,7 +265,7 @@ TestTotals RunTests()
     ];
     // Two at a time: the kernels of softcuda run on one core, and are at it for longest.
     var runs = projects.OrderByDescending(project => project == "MmeSid.Kernels.Cuda.Tests").Select(project => (Project: project, Switch: (string)null))
-        .Concat(instructionSetSwitches.SelectMany(name => projects.Intersect(testsPerInstructionSet).Select(project => (project, name))));
+        .Concat(instructionSetSwitches.SelectMany(name => projects.Intersect(testsPerInstructionSet).Select(project => (Project: project, Switch: name))));
     Parallel.ForEach(Partitioner.Create(runs, EnumerablePartitionerOptions.NoBuffering), new ParallelOptions { MaxDegreeOfParallelism = 2 }, run => Add(RunTestProject(run.Project, run.Switch)));
     foreach (string reason in skipped)
         Information("skipped: {0}", reason);
