@@ -115,9 +115,11 @@ struct Scheduler
     }
 };
 
-thread_local Scheduler scheduler;
+thread_local Scheduler owned;
+// Of the running block. `owned` itself is asked for its construction at every use.
+thread_local Scheduler* scheduler = nullptr;
 
-void yield() { switch_to(&scheduler.fibers[thread].context, &scheduler.own); }
+void yield() { switch_to(&scheduler->fibers[thread].context, &scheduler->own); }
 
 void perform(std::vector<PendingCopy>& copies)
 {
@@ -131,8 +133,8 @@ void perform(std::vector<PendingCopy>& copies)
 
 void enter()
 {
-    scheduler.body(scheduler.argument);
-    scheduler.fibers[thread].state = State::Done;
+    scheduler->body(scheduler->argument);
+    scheduler->fibers[thread].state = State::Done;
     yield();
 }
 } // namespace
@@ -140,11 +142,11 @@ void enter()
 thread_local Block block;
 thread_local int thread;
 
-Warp& warp() { return scheduler.warps[thread / kWarp]; }
+Warp& warp() { return scheduler->warps[thread / kWarp]; }
 
 void sync_block()
 {
-    scheduler.fibers[thread].state = State::AtBarrier;
+    scheduler->fibers[thread].state = State::AtBarrier;
     yield();
 }
 
@@ -152,11 +154,11 @@ bool arrive(const void* operation)
 {
     Warp& own = warp();
     if (own.arrived > 0 && own.operation != operation)
-        scheduler.error = "lanes of a warp are in different collective operations";
+        scheduler->error = "lanes of a warp are in different collective operations";
     own.operation = operation;
     if (++own.arrived == kWarp)
         return true;
-    Fiber& fiber = scheduler.fibers[thread];
+    Fiber& fiber = scheduler->fibers[thread];
     fiber.state = State::InCollective;
     fiber.generation = own.generation;
     yield();
@@ -170,18 +172,18 @@ void complete()
     own.generation++;
 }
 
-void copy_async(void* to, const void* from, int valid) { scheduler.fibers[thread].issued.push_back({to, from, valid}); }
+void copy_async(void* to, const void* from, int valid) { scheduler->fibers[thread].issued.push_back({to, from, valid}); }
 
 void copy_async_commit()
 {
-    Fiber& fiber = scheduler.fibers[thread];
+    Fiber& fiber = scheduler->fibers[thread];
     fiber.committed.push_back(std::move(fiber.issued));
     fiber.issued.clear();
 }
 
 void copy_async_wait(int pending)
 {
-    Fiber& fiber = scheduler.fibers[thread];
+    Fiber& fiber = scheduler->fibers[thread];
     while ((int)fiber.committed.size() > pending)
     {
         perform(fiber.committed.front());
@@ -191,7 +193,7 @@ void copy_async_wait(int pending)
 
 void fail(const char* error)
 {
-    scheduler.error = error;
+    scheduler->error = error;
     yield();
 }
 
@@ -230,7 +232,7 @@ void barrier_expect(uint64_t* barrier, unsigned bytes)
 
 void barrier_wait(uint64_t* barrier, unsigned parity)
 {
-    std::vector<BulkCopy>& copies = scheduler.bulk_copies;
+    std::vector<BulkCopy>& copies = scheduler->bulk_copies;
     for (size_t i = 0; i < copies.size();)
     {
         if (copies[i].barrier != barrier)
@@ -246,7 +248,7 @@ void barrier_wait(uint64_t* barrier, unsigned parity)
     // As the instruction: a phase of this parity is complete when the one that runs has the other.
     while (state_of(barrier).phases % 2 == parity)
     {
-        scheduler.fibers[thread].state = State::Polling;
+        scheduler->fibers[thread].state = State::Polling;
         yield();
     }
 }
@@ -255,21 +257,21 @@ void copy_bulk(const BulkCopy& copy)
 {
     if (((uintptr_t)copy.to | (uintptr_t)copy.from | copy.bytes) % 16 != 0)
         return fail("a bulk copy is not aligned to 16 bytes");
-    scheduler.bulk_copies.push_back(copy);
+    scheduler->bulk_copies.push_back(copy);
 }
 
-void group_multiply(const GroupProduct& product) { scheduler.fibers[thread].issued_products.push_back(product); }
+void group_multiply(const GroupProduct& product) { scheduler->fibers[thread].issued_products.push_back(product); }
 
 void group_commit()
 {
-    Fiber& fiber = scheduler.fibers[thread];
+    Fiber& fiber = scheduler->fibers[thread];
     fiber.products.push_back(std::move(fiber.issued_products));
     fiber.issued_products.clear();
 }
 
 void group_wait(int pending)
 {
-    Fiber& fiber = scheduler.fibers[thread];
+    Fiber& fiber = scheduler->fibers[thread];
     while ((int)fiber.products.size() > pending)
     {
         for (const GroupProduct& product : fiber.products.front())
@@ -280,17 +282,18 @@ void group_wait(int pending)
 
 const char* run_block(void (*body)(void*), void* argument)
 {
+    scheduler = &owned;
     int threads = block.threads;
-    scheduler.reserve(threads);
-    scheduler.fibers.clear();
-    scheduler.fibers.resize(threads);
-    scheduler.warps.assign((threads + kWarp - 1) / kWarp, Warp{});
-    scheduler.body = body;
-    scheduler.argument = argument;
-    scheduler.error = nullptr;
-    scheduler.bulk_copies.clear();
+    scheduler->reserve(threads);
+    scheduler->fibers.clear();
+    scheduler->fibers.resize(threads);
+    scheduler->warps.assign((threads + kWarp - 1) / kWarp, Warp{});
+    scheduler->body = body;
+    scheduler->argument = argument;
+    scheduler->error = nullptr;
+    scheduler->bulk_copies.clear();
     for (int i = 0; i < threads; i++)
-        prepare(&scheduler.fibers[i].context, scheduler.stacks[i], enter);
+        prepare(&scheduler->fibers[i].context, scheduler->stacks[i], enter);
 
     // Threads take turns in another order every time, the same ones for a block wherever it runs: what is read before the barrier that it needs
     // is wrong in some of them.
@@ -301,11 +304,11 @@ const char* run_block(void (*body)(void*), void* argument)
         int ran = 0, done = 0, first = (int)(random >> 8) % threads, stride = 1 + 2 * ((int)(random >> 20) % threads);
         while (std::gcd(stride, threads) != 1)
             stride += 2;
-        for (int step = 0; step < threads && scheduler.error == nullptr; step++)
+        int index = first, across = stride % threads;
+        for (int step = 0; step < threads && scheduler->error == nullptr; step++, index = index + across < threads ? index + across : index + across - threads)
         {
-            int index = (int)((first + (long long)step * stride) % threads);
-            Fiber& fiber = scheduler.fibers[index];
-            if (fiber.state == State::InCollective && scheduler.warps[index / kWarp].generation != fiber.generation)
+            Fiber& fiber = scheduler->fibers[index];
+            if (fiber.state == State::InCollective && scheduler->warps[index / kWarp].generation != fiber.generation)
                 fiber.state = State::Ready;
             bool polls = fiber.state == State::Polling;
             if (polls)
@@ -313,19 +316,19 @@ const char* run_block(void (*body)(void*), void* argument)
             if (fiber.state == State::Ready)
             {
                 thread = index;
-                switch_to(&scheduler.own, &fiber.context);
+                switch_to(&scheduler->own, &fiber.context);
                 ran += !polls || fiber.state != State::Polling;
             }
             done += fiber.state == State::Done;
         }
-        if (scheduler.error != nullptr)
-            return scheduler.error;
+        if (scheduler->error != nullptr)
+            return scheduler->error;
         if (done == threads)
             return nullptr;
         if (ran > 0)
             continue;
         // Nobody can run: the barrier opens when all that are left stand at it.
-        for (Fiber& fiber : scheduler.fibers)
+        for (Fiber& fiber : scheduler->fibers)
         {
             if (fiber.state == State::Polling)
                 return "threads wait at a barrier for bytes that will not come";
