@@ -24,7 +24,7 @@ EOF
 }
 
 # name:longest it takes, seconds. What matters most comes first: the total may end before the last.
-STEPS=(ceilings:40 contract:150 tune:60 encode:120 exact:150 stream:60 grid:90 kmeans:60 peer:120 mmd:40 fuzz:45 topk:60 sinkhorn:40)
+STEPS=(ceilings:40 contract:150 tune:90 encode:120 exact:150 stream:60 grid:90 kmeans:60 peer:120 mmd:40 fuzz:45 topk:60 sinkhorn:40)
 TOTAL=510
 # Longest that 'fuzz' and each part of 'exact' draw and check: enough for their limits above.
 BOX=25
@@ -120,7 +120,7 @@ limit_of() {
     done
 }
 
-shapes=()
+shapes=(--dimensions 64,256,768,4096 --codes 256,1024,8192)
 [ ${#quick[@]} -eq 0 ] || shapes=(--dimensions 40 --codes 100)
 wanted=("${STEPS[@]%%:*}")
 [ -z "$chosen" ] || IFS=, read -r -a wanted <<< "$chosen"
@@ -136,7 +136,7 @@ for name in "${wanted[@]}"; do
         ceilings) run "$name" "$limit" "${bench[@]}" --suites none ;;
         contract) run "$name" "$limit" "$publish/MmeSid.Kernels.Cuda.Tests" -noLogo -noColor ;;
         # What it finds is there for all later steps.
-        tune) run "$name" "$limit" "$publish/mmesid" bench tune --backend cuda "${shapes[@]}" ;;
+        tune) run "$name" "$limit" "$publish/mmesid" bench tune --backend "cuda:$device" "${shapes[@]}" ;;
         *) run "$name" "$limit" "${bench[@]}" --suites "$name" ;;
     esac
 done

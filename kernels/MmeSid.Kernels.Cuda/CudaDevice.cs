@@ -26,9 +26,6 @@ public sealed unsafe class CudaDevice
     // Dynamic shared memory that a kernel has without that attribute.
     private const int kSharedBytesUnasked = 48 << 10;
 
-    [ThreadStatic]
-    private static nint s_current;
-
     private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> s_devices = new();
 
     private readonly nint _context;
@@ -152,21 +149,11 @@ public sealed unsafe class CudaDevice
         return s_devices.GetOrAdd(ordinal, number => new(() => new CudaDevice(number))).Value;
     }
 
-    /// <summary>Makes the context current on this thread.</summary>
-    internal void MakeCurrent() => Driver.Check(SetCurrent(), "cuCtxSetCurrent");
+    /// <summary>Makes the context current on this thread. Whoever else uses the driver here may have changed it, so it is not remembered.</summary>
+    internal void MakeCurrent() => Driver.Check(Driver.cuCtxSetCurrent(_context), "cuCtxSetCurrent");
 
     /// <summary>The same for finalizers, which cannot report.</summary>
-    internal bool TryMakeCurrent() => SetCurrent() == 0;
-
-    private int SetCurrent()
-    {
-        if (s_current == _context)
-            return 0;
-        int status = Driver.cuCtxSetCurrent(_context);
-        if (status == 0)
-            s_current = _context;
-        return status;
-    }
+    internal bool TryMakeCurrent() => Driver.cuCtxSetCurrent(_context) == 0;
 
     /// <summary>A kernel, loaded and compiled by the driver when it is first asked for.</summary>
     /// <param name="file">Source file without its ending.</param>
@@ -178,10 +165,10 @@ public sealed unsafe class CudaDevice
     {
         if (sharedBytes > SharedBytesPerBlock)
             throw new BackendUnavailableException($"CUDA: {name} needs {sharedBytes} bytes of shared memory, {Name} has {SharedBytesPerBlock} per block");
-            nint function = Function(file, name);
-            // A limit, not what a launch takes: the same function may be launched with less.
-            if (sharedBytes > kSharedBytesUnasked)
-                Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, SharedBytesPerBlock), $"cuFuncSetAttribute({name})");
+        nint function = Function(file, name);
+        // A limit, not what a launch takes: the same function may be launched with less.
+        if (sharedBytes > kSharedBytesUnasked)
+            Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, SharedBytesPerBlock), $"cuFuncSetAttribute({name})");
         return new CudaKernel(name, function, threads, sharedBytes);
     })).Value;
 

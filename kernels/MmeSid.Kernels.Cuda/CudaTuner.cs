@@ -25,7 +25,7 @@ public static class CudaTuner
     /// <param name="dimensions">d.</param>
     /// <param name="codes">K.</param>
     /// <param name="report">Hears of each measurement.</param>
-    /// <param name="cancellation">Ends it with nothing remembered.</param>
+    /// <param name="cancellation">Ends it after the shape at hand, which is not remembered.</param>
     /// <returns>The file that remembers.</returns>
     /// <exception cref="InsufficientMemoryException">A batch does not fit the device's memory.</exception>
     public static string Run(CudaBackend backend, IReadOnlyList<int> dimensions, IReadOnlyList<int> codes, Action<TunedTile> report, CancellationToken cancellation = default)
@@ -34,14 +34,13 @@ public static class CudaTuner
         ArgumentNullException.ThrowIfNull(dimensions);
         ArgumentNullException.ThrowIfNull(codes);
         ArgumentNullException.ThrowIfNull(report);
-        var fastest = new List<TileCache.Entry>();
+        string file = TileCache.FileOf(backend.Gpu);
         foreach (int d in dimensions)
         {
+            // Shape by shape: who stops early keeps what was measured.
             foreach (int k in codes)
-                fastest.AddRange(Measure(backend, d, k, report, cancellation));
+                TileCache.Add(file, Measure(backend, d, k, report, cancellation));
         }
-        string file = TileCache.FileOf(backend.Gpu);
-        TileCache.Write(file, fastest);
         return file;
     }
 

@@ -16,7 +16,7 @@ internal enum ScreenKind
 /// <summary>Operands as the screens of an arithmetic read them.</summary>
 internal static class Screens
 {
-    // kTileRows and kTileBytes of kernels/cuda/encode.h.
+    // kOperandTileRows and kOperandTileBytes of kernels/cuda/encode.h.
     private const int kTileRows = 128, kTileBytes = 128;
 
     /// <summary>Bytes of a row that lie together wherever its others are.</summary>

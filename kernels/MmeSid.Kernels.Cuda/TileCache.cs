@@ -46,6 +46,10 @@ internal sealed class TileCache
         }
     }
 
+    /// <summary>Adds measurements to a file; they replace earlier ones of the same arithmetic and shape.</summary>
+    public static void Add(string file, IReadOnlyList<Entry> entries) =>
+        Write(file, [.. Read(file)._entries.Where(old => !entries.Any(entry => (entry.Screen.Kind, entry.Depth, entry.Codes) == (old.Screen.Kind, old.Depth, old.Codes))), .. entries]);
+
     /// <summary>Replaces a file, at once or not at all.</summary>
     public static void Write(string file, IEnumerable<Entry> entries)
     {

@@ -130,16 +130,16 @@ struct ErrorArguments
 
 /// Operands of tensor cores lie in tiles of 128 rows × 128 bytes, 16-byte chunks in an order that changes from row to row: a tile is one piece
 /// of memory, and what eight rows hold at a column lies in different banks of shared memory, as Hopper's 128-byte swizzle has it.
-constexpr int kTileRows = 128, kTileBytes = 128, kChunk = 16;
+constexpr int kOperandTileRows = 128, kOperandTileBytes = 128, kChunk = 16;
 
 /// Tiles beside one another that hold rows of this many bytes.
-DEVICE int tiles_across(int row_bytes) { return (row_bytes + kTileBytes - 1) / kTileBytes; }
+DEVICE int tiles_across(int row_bytes) { return (row_bytes + kOperandTileBytes - 1) / kOperandTileBytes; }
 
 /// Where a byte of a row lies.
 DEVICE s64 tiled(int row, int at, int across)
 {
-    s64 tile = (s64)(row / kTileRows) * across + at / kTileBytes;
-    return (tile * kTileRows + row % kTileRows) * kTileBytes + (at / kChunk % 8 ^ row % 8) * kChunk + at % kChunk;
+    s64 tile = (s64)(row / kOperandTileRows) * across + at / kOperandTileBytes;
+    return (tile * kOperandTileRows + row % kOperandTileRows) * kOperandTileBytes + (at / kChunk % 8 ^ row % 8) * kChunk + at % kChunk;
 }
 
 /// First value of a codeword's residual half.

@@ -19,8 +19,8 @@ namespace
 {
 struct Shared
 {
-    u8 a[kTileRows][kTileBytes];
-    u8 b[kProbeColumns][kTileBytes];
+    u8 a[kOperandTileRows][kOperandTileBytes];
+    u8 b[kProbeColumns][kOperandTileBytes];
     u64 arrived;
 };
 } // namespace
@@ -28,7 +28,7 @@ struct Shared
 KERNEL(kProbeThreads) probe_hopper_float16(GroupProbeArguments arguments)
 {
     Shared& shared = *(Shared*)shared_memory();
-    constexpr u32 kBytes = kTileRows * kTileBytes;
+    constexpr u32 kBytes = kOperandTileRows * kOperandTileBytes;
     int across = tiles_across(arguments.depth * 2);
     float sums[kProbeColumns / 8][4] = {};
     if (thread_index() == 0)
@@ -41,17 +41,17 @@ KERNEL(kProbeThreads) probe_hopper_float16(GroupProbeArguments arguments)
     {
         if (thread_index() == 0)
         {
-            int at = tile * kTileBytes;
+            int at = tile * kOperandTileBytes;
             barrier_expect(&shared.arrived, 3 * kBytes);
             copy_bulk(shared.a, arguments.a + tiled(0, at, across), kBytes, &shared.arrived);
             copy_bulk(shared.b, arguments.b + tiled(0, at, across), kBytes, &shared.arrived);
-            copy_bulk(shared.b[kTileRows], arguments.b + tiled(kTileRows, at, across), kBytes, &shared.arrived);
+            copy_bulk(shared.b[kOperandTileRows], arguments.b + tiled(kOperandTileRows, at, across), kBytes, &shared.arrived);
         }
         barrier_wait(&shared.arrived, tile % 2);
         group_fence();
 #pragma unroll
-        for (int part = 0; part < kTileBytes / 32; part++)
-            group_mma_half(sums, tile_descriptor(shared.a) + part * 2, tile_descriptor(shared.b) + part * 2, tile + part > 0);
+        for (int part = 0; part < kOperandTileBytes / 32; part++)
+            group_mma_half(sums, tile_descriptor(shared.a) + part * 2, tile_descriptor(shared.b) + part * 2);
         group_commit();
         group_wait<0>();
         sync_block();

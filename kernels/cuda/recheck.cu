@@ -42,7 +42,7 @@ DEVICE double squared_distance(const double* target, const float* codeword, int 
     return warp_sum(sum);
 }
 
-// D within (width / 32 + 8) roundings of a sum of positive terms, and those of the target's halves.
+// The float64 distance of this target within width / 32 + 12 roundings of a sum of positive terms.
 DEVICE float estimate(const double* target, const float* codeword, int width)
 {
     float sum = 0;
@@ -127,8 +127,9 @@ KERNEL(kRecheckThreads) recheck(RecheckArguments a)
                 float value = estimate(target, codebook + (s64)code * width, width);
                 if (lane_index() == 0)
                 {
-                    // Denormal and overflowing sums prove nothing: such a code stays.
-                    float high = value * (1 + relative) + 1e-36f, low = value < 1e38f ? value * (1 - relative) - 1e-36f : 0;
+                    // The estimate's own error, and that of the float64 distance which it estimates. Overflowing sums prove nothing: such a code stays.
+                    double bound = (double)value * relative + distance_bound(a, width, magnitude, (double)value * (1 + relative)) + 1e-36;
+                    float high = (float)((value + bound) * (1 + 1e-6)), low = value < 1e38f ? (float)((value - bound) * (value > bound ? 1 - 1e-6 : 1 + 1e-6)) : 0;
                     u32 before = atomic_min(&shared.smallest, ordered(high));
                     if (low <= from_ordered(before < ordered(high) ? before : ordered(high)))
                     {

@@ -10,14 +10,14 @@ namespace
 {
 constexpr int kRows = 128, kCodes = 256, kScreenThreads = 256, kGroupRows = 64, kGroupThreads = 128, kBuffers = 4;
 constexpr int kFragments = kCodes / 8;
-constexpr u32 kStageBytes = (kRows + kCodes) * kTileBytes;
+constexpr u32 kStageBytes = (kRows + kCodes) * kOperandTileBytes;
 
 struct Tiles
 {
     struct Stage
     {
-        u8 rows[kRows][kTileBytes];
-        u8 codes[kCodes][kTileBytes];
+        u8 rows[kRows][kOperandTileBytes];
+        u8 codes[kCodes][kOperandTileBytes];
     } stages[kBuffers];
     u64 arrived[kBuffers];
     CandidateLists<kRows> lists;
@@ -27,15 +27,15 @@ DEVICE void copy(Tiles& tiles, int buffer, const ScreenArguments& a, const Scree
 {
     Tiles::Stage& stage = tiles.stages[buffer];
     u64* arrived = &tiles.arrived[buffer];
-    int at = tile * kTileBytes;
+    int at = tile * kOperandTileBytes;
     barrier_expect(arrived, kStageBytes);
-    copy_bulk(stage.rows, (const u8*)a.operands + tiled(first_row, at, across), kTileRows * kTileBytes, arrived);
-    copy_bulk(stage.codes, (const u8*)level.codewords + tiled(first_code, at, across), kTileRows * kTileBytes, arrived);
-    copy_bulk(stage.codes[kTileRows], (const u8*)level.codewords + tiled(first_code + kTileRows, at, across), kTileRows * kTileBytes, arrived);
+    copy_bulk(stage.rows, (const u8*)a.operands + tiled(first_row, at, across), kOperandTileRows * kOperandTileBytes, arrived);
+    copy_bulk(stage.codes, (const u8*)level.codewords + tiled(first_code, at, across), kOperandTileRows * kOperandTileBytes, arrived);
+    copy_bulk(stage.codes[kOperandTileRows], (const u8*)level.codewords + tiled(first_code + kOperandTileRows, at, across), kOperandTileRows * kOperandTileBytes, arrived);
 }
 
-DEVICE void multiply(float (&sums)[kFragments][4], u64 a, u64 b, bool add) { group_mma_half(sums, a, b, add); }
-DEVICE void multiply(int (&sums)[kFragments][4], u64 a, u64 b, bool add) { group_mma_int8(sums, a, b, add); }
+DEVICE void multiply(float (&sums)[kFragments][4], u64 a, u64 b) { group_mma_half(sums, a, b); }
+DEVICE void multiply(int (&sums)[kFragments][4], u64 a, u64 b) { group_mma_int8(sums, a, b); }
 
 /// All scores of a block's rows for one level. `passed` counts the buffers that were filled so far: it tells which comes next, and its parity.
 template <class Sum>
@@ -46,33 +46,34 @@ DEVICE void scores(Tiles& tiles, const ScreenArguments& a, const ScreenLevel& le
     bool copies = thread_index() == 0;
     for (int ahead = 0; ahead < kBuffers - 1 && ahead < steps && copies; ahead++)
         copy(tiles, (passed + ahead) % kBuffers, a, level, across, first_row, ahead / across * kCodes, ahead % across);
-    Sum sums[kFragments][4] = {};
-    for (int step = 0; step < steps; step++, passed++)
+    int step = 0;
+    for (int first_code = 0; first_code < level.padded_codes; first_code += kCodes)
     {
-        int buffer = passed % kBuffers, tile = step % across;
-        barrier_wait(&tiles.arrived[buffer], passed / kBuffers % 2);
-        u64 rows = tile_descriptor(tiles.stages[buffer].rows[group_row]), codes = tile_descriptor(tiles.stages[buffer].codes);
-        group_fence();
-#pragma unroll
-        for (int part = 0; part < kTileBytes / 32; part++)
-            multiply(sums, rows + part * 2, codes + part * 2, tile + part > 0);
-        group_commit();
-        group_wait<1>();
-        // Every warp group is done with the buffer before this one.
-        sync_block();
-        int ahead = step + kBuffers - 1;
-        if (ahead < steps && copies)
-            copy(tiles, (passed + kBuffers - 1) % kBuffers, a, level, across, first_row, ahead / across * kCodes, ahead % across);
-        if (tile + 1 == across)
+        Sum sums[kFragments][4] = {};
+        for (int tile = 0; tile < across; tile++, step++, passed++)
         {
-            group_wait<0>();
+            int buffer = passed % kBuffers;
+            barrier_wait(&tiles.arrived[buffer], passed / kBuffers % 2);
+            u64 rows = tile_descriptor(tiles.stages[buffer].rows[group_row]), codes = tile_descriptor(tiles.stages[buffer].codes);
+            group_fence();
 #pragma unroll
-            for (int j = 0; j < kFragments; j++)
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    settled(sums[j][i]);
-            mma::offer(tiles.lists, a, level, first_row, warp_row, step / across * kCodes, sums);
+            for (int part = 0; part < kOperandTileBytes / 32; part++)
+                multiply(sums, rows + part * 2, codes + part * 2);
+            group_commit();
+            group_wait<1>();
+            // Every warp group is done with the buffer before this one.
+            sync_block();
+            int ahead = step + kBuffers - 1;
+            if (ahead < steps && copies)
+                copy(tiles, (passed + kBuffers - 1) % kBuffers, a, level, across, first_row, ahead / across * kCodes, ahead % across);
         }
+        group_wait<0>();
+#pragma unroll
+        for (int j = 0; j < kFragments; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                settled(sums[j][i]);
+        mma::offer(tiles.lists, a, level, first_row, warp_row, first_code, sums);
     }
 }
 

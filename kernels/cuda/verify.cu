@@ -39,6 +39,9 @@ KERNEL(kVerifyThreads) verify_codes(VerifyArguments a)
 #pragma unroll
     for (int i = 0; i < kSide; i++)
         smallest[i] = infinity;
+    // A code that does not exist has no distance.
+    if (thread_index() < kVerifyRows)
+        tiles.own[thread_index()] = bits_to_double(0x7ff8000000000000ull);
     for (int first_code = 0; first_code < a.code_count; first_code += kVerifyCodes)
     {
         double sums[kSide][kSide] = {};

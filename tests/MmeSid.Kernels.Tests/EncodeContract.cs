@@ -84,6 +84,26 @@ public abstract class EncodeContract(IBackend backend)
     }
 
     [Fact]
+    public void The_rounding_of_a_centred_first_codeword_decides_nothing()
+    {
+        // The mean of the first codebook is −1 − 2⁻²³: both codewords lose half a unit when it is subtracted, and residuals are a few units.
+        const float unit = 1f / (1 << 22);
+        EncodePlan plan = new(PlanKind.Residual, 1, [[1, -(3 + unit)], [-98.99f * unit, 101.01f * unit]]);
+        float[] rows = [1 + unit, 1, 1 + 2 * unit, -3, -(3 + unit), -(3 + 2 * unit)];
+        Assert.Equal(Encode(new ScalarBackend(), plan, new RowView(rows, 1)).Codes, Encode(backend, plan, new RowView(rows, 1)).Codes);
+    }
+
+    [Fact]
+    public void A_residual_that_float64_rounds_decides_nothing_among_many_codes()
+    {
+        // Of x − c₁ − c₂ float64 keeps −2⁻¹⁰, the nearest codeword but for the 2⁻¹⁴ that it lost.
+        float near = -MathF.ScaleB(1, -10), nearest = near - MathF.ScaleB(1, -14), large = MathF.ScaleB(1, 40);
+        EncodePlan plan = new(PlanKind.Residual, 1, [[-nearest], [large], [near, nearest, .. Enumerable.Range(1, 15).Select(i => (float)i)]]);
+        float[] rows = [large];
+        Assert.Equal(Encode(new ScalarBackend(), plan, new RowView(rows, 1)).Codes, Encode(backend, plan, new RowView(rows, 1)).Codes);
+    }
+
+    [Fact]
     public void Equal_distances_whose_float64_sums_differ_go_to_the_smaller_code()
     {
         // Every codeword holds the values of the first in another order, and every row is one value throughout.

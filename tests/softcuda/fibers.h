@@ -41,7 +41,6 @@ struct GroupProduct
     void (*multiply)(const GroupProduct& product);
     void* sums;
     uint64_t a, b;
-    bool add;
 };
 
 /// The block that runs, as its threads see it.

@@ -10,6 +10,7 @@
 #include "registry.h"
 
 #define DEVICE static inline
+#define DEVICE_MEMBER inline
 #define KERNEL(threads) extern "C" void
 #define EXPORT(kernel) static const softcuda::Registration registration_of_##kernel(#kernel, &kernel);
 
@@ -82,11 +83,6 @@ DEVICE u64 double_to_bits(double value) { u64 v; std::memcpy(&v, &value, 8); ret
 
 DEVICE float multiply_add(float a, float b, float c) { return std::fmaf(a, b, c); }
 DEVICE double multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
-DEVICE float square_root_up(float a)
-{
-    float root = std::sqrt(a);
-    return (double)root * root < (double)a ? std::nextafterf(root, INFINITY) : root;
-}
 DEVICE double square_root(double a) { return std::sqrt(a); }
 DEVICE float round_up(float a) { return std::ceil(a); }
 // As inexact as the instruction may be, so that bounds which forget it fail here too.
@@ -239,7 +235,7 @@ void multiply_group(const GroupProduct& product, Dot dot)
         for (int i = 0; i < 4; i++)
         {
             int row = 16 * warp + lane / 4 + i / 2 * 8, column = 8 * j + 2 * (lane % 4) + i % 2;
-            Sum sum = product.add ? sums[j][i] : 0;
+            Sum sum = sums[j][i];
             for (int part = 0; part < 2; part++)
                 sum = dot(chunk(product.a, row, part), chunk(product.b, column, part), sum);
             sums[j][i] = sum;
@@ -252,7 +248,7 @@ DEVICE void group_fence() {}
 DEVICE void group_commit() { softcuda::group_commit(); }
 template <int Pending> DEVICE void group_wait() { softcuda::group_wait(Pending); }
 
-DEVICE void group_mma_half(float (&sums)[32][4], u64 a, u64 b, bool add)
+DEVICE void group_mma_half(float (&sums)[32][4], u64 a, u64 b)
 {
     softcuda::group_multiply({[](const softcuda::GroupProduct& product) {
         softcuda::multiply_group<float>(product, [](const u8* x, const u8* y, float sum) {
@@ -260,10 +256,10 @@ DEVICE void group_mma_half(float (&sums)[32][4], u64 a, u64 b, bool add)
                 sum = add_toward_zero(sum, from_half(((const u16*)x)[i]) * from_half(((const u16*)y)[i]));
             return sum;
         });
-    }, sums, a, b, add});
+    }, sums, a, b});
 }
 
-DEVICE void group_mma_int8(int (&sums)[32][4], u64 a, u64 b, bool add)
+DEVICE void group_mma_int8(int (&sums)[32][4], u64 a, u64 b)
 {
     softcuda::group_multiply({[](const softcuda::GroupProduct& product) {
         softcuda::multiply_group<int>(product, [](const u8* x, const u8* y, int sum) {
@@ -271,7 +267,7 @@ DEVICE void group_mma_int8(int (&sums)[32][4], u64 a, u64 b, bool add)
                 sum += (s8)x[i] * (s8)y[i];
             return sum;
         });
-    }, sums, a, b, add});
+    }, sums, a, b});
 }
 
 DEVICE void settled(float&) {}
