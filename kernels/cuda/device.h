@@ -93,6 +93,10 @@ DEVICE u64 atomic_add(u64* at, u64 value) { u64 old; asm volatile("atom.add.u64 
 DEVICE u32 atomic_min(u32* at, u32 value) { u32 old; asm volatile("atom.min.u32 %0, [%1], %2;" : "=r"(old) : "l"(at), "r"(value) : "memory"); return old; }
 DEVICE u32 atomic_max(u32* at, u32 value) { u32 old; asm volatile("atom.max.u32 %0, [%1], %2;" : "=r"(old) : "l"(at), "r"(value) : "memory"); return old; }
 
+/// The same on shared memory, which the hardware need not look for.
+DEVICE int shared_add(int* at, int value) { int old; asm volatile("atom.shared.add.s32 %0, [%1], %2;" : "=r"(old) : "r"(shared_address(at)), "r"(value) : "memory"); return old; }
+DEVICE void shared_min(u32* at, u32 value) { asm volatile("red.shared.min.u32 [%0], %1;" :: "r"(shared_address(at)), "r"(value) : "memory"); }
+
 /// Copies 16 bytes to shared memory behind the thread's back; of them only the first `valid` are read, the others become zero.
 DEVICE void copy_async(void* to, const void* from, int valid = 16)
 {

@@ -3,7 +3,7 @@
 //   out   operands (count, depth), float32 in rows, fp16 and int8 in tiles · scales (count) · margins (levels served, count)
 //   does  r̂ = x − m − Σ_j c_j in float32, one subtraction after the other; x̂ = r̂ in the screen's format;
 //         of a shadow, ‖x̃ − x‖ is added to ‖x̂ − r̂‖, and a value that is not finite leaves its row open;
-//         margin = 2E with E from ‖x̂‖, ‖x̂ − r̂‖ and the bound u Σ_j ‖r̂_j‖ of ‖r̂ − r‖, where ‖r̂_j‖ ≤ ‖r̂‖ + Σ_{i≥j} ‖c_i‖
+//         margin = 2E with E from ‖x̂‖, ‖x̂ − r̂‖ and the bound u (Σ_j ‖r̂_j‖ + ‖c_1 − m‖) of ‖r̂ − r‖, where ‖r̂_j‖ ≤ ‖r̂‖ + Σ_{i≥j} ‖c_i‖
 //   work  a warp per row, kBlock of its values in registers at a time; rows of more values are read twice, the second time from the cache
 
 #include "encode.h"

@@ -35,13 +35,13 @@ DEVICE void begin(CandidateLists<Rows>& lists, const ScreenArguments& a, int ser
 /// T_t[k_t, ·], which the scores of a row take besides β[k] + scale · product.
 DEVICE const float* table_row(const ScreenLevel& level, const u16* chosen, int t) { return level.tables[t] + (s64)chosen[t] * level.padded_codes; }
 
-/// Lists a code whose score is within the margin of the smallest so far.
+/// Lists a code whose score is within the margin of the smallest so far, or no number.
 template <int Rows>
 DEVICE void offer(CandidateLists<Rows>& lists, int i, int code, float score, float limit)
 {
     if (score > limit)
         return;
-    int place = atomic_add(&lists.counts[i], 1);
+    int place = shared_add(&lists.counts[i], 1);
     if (place < kCandidates)
     {
         lists.scores[i][place] = score;

@@ -129,7 +129,7 @@ DEVICE void scores(Tiles& tiles, const ScreenArguments& a, const ScreenLevel& le
                 smallest = smaller(smallest, shuffle_xor(smallest, mask));
             // The sixteen threads of a row are one half of a warp: nobody else lowers its smallest score.
             if (across == 0)
-                atomic_min(&tiles.lists.smallest[local], ordered(smallest));
+                shared_min(&tiles.lists.smallest[local], ordered(smallest));
             sync_warp();
             float limit = from_ordered(tiles.lists.smallest[local]) + tiles.lists.margins[local];
 #pragma unroll

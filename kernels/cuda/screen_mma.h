@@ -36,25 +36,39 @@ struct Tiles
 /// Where 16-byte chunk c of row r lies: eight rows of a column of chunks fall into different banks.
 DEVICE int swizzled(int row, int chunk) { return (chunk ^ (row / 2 % 4)) * kChunk; }
 
-template <class S>
-DEVICE void copy(typename Tiles<S>::Stage& stage, const ScreenArguments& a, const ScreenLevel& level, int across, int first_row, int first_code, int at)
+/// The 16-byte chunks that a thread copies for each stage: the same column of every kStride-th row.
+template <int Rows, int Threads>
+struct Chunks
 {
-    constexpr int chunks = kStageBytes / kChunk;
-    for (int i = thread_index(); i < (S::kRows + S::kCodes) * chunks; i += S::kThreads)
+    static constexpr int kColumns = kStageBytes / kChunk, kStride = Threads / kColumns, kCount = Rows / kStride;
+    static_assert(kStride % 8 == 0 && Rows % kStride == 0, "all rows of a thread have their chunks in the same order");
+
+    const u8* rows[kCount];
+    int valid[kCount]; // bytes: none of a row that is not there
+
+    DEVICE_MEMBER Chunks(const void* operands, int first_row, int end, int across)
     {
-        int chunk = i % chunks, row = i / chunks;
-        if (row < S::kRows)
+#pragma unroll
+        for (int i = 0; i < kCount; i++)
         {
-            bool inside = first_row + row < a.count;
-            copy_async(stage.rows[row] + swizzled(row, chunk), (const u8*)a.operands + tiled(inside ? first_row + row : 0, at + chunk * kChunk, across), inside ? kChunk : 0);
-        }
-        else
-        {
-            row -= S::kRows;
-            copy_async(stage.codes[row] + swizzled(row, chunk), (const u8*)level.codewords + tiled(first_code + row, at + chunk * kChunk, across));
+            int row = first_row + thread_index() / kColumns + i * kStride;
+            valid[i] = row < end ? kChunk : 0;
+            // Chunk 0 of a row whose order is that of row 0.
+            row = row < end ? row : 0;
+            rows[i] = (const u8*)operands + (s64)(row / kOperandTileRows) * across * (kOperandTileRows * kOperandTileBytes) + row % kOperandTileRows * kOperandTileBytes;
         }
     }
-}
+
+    DEVICE_MEMBER void copy(u8 (*to)[kStageBytes], int stage) const
+    {
+        int row = thread_index() / kColumns, column = thread_index() % kColumns;
+        constexpr int kPerTile = kOperandTileBytes / kStageBytes;
+        int from = stage / kPerTile * (kOperandTileRows * kOperandTileBytes) + ((stage % kPerTile * kColumns + column) ^ row % 8) * kChunk;
+#pragma unroll
+        for (int i = 0; i < kCount; i++)
+            copy_async(to[row + i * kStride] + swizzled(row + i * kStride, column), rows[i] + from, valid[i]);
+    }
+};
 
 DEVICE void multiply(float (&sums)[4], const u32 (&x)[4], u32 b0, u32 b1) { mma_half(sums, x, b0, b1); }
 DEVICE void multiply(int (&sums)[4], const u32 (&x)[4], u32 b0, u32 b1) { mma_int8(sums, x, b0, b1); }
@@ -95,10 +109,17 @@ DEVICE void offer(CandidateLists<Rows>& lists, const ScreenArguments& a, const S
         smallest = smaller(smallest, shuffle_xor(smallest, 1));
         smallest = smaller(smallest, shuffle_xor(smallest, 2));
         if (lane % 4 == 0)
-            atomic_min(&lists.smallest[local], ordered(smallest));
+            shared_min(&lists.smallest[local], ordered(smallest));
         sync_warp();
         // Other warps of these rows may lower it meanwhile; a higher limit only lists more.
         float limit = from_ordered(lists.smallest[local]) + lists.margins[local];
+        // Most threads have nothing to offer.
+        bool any = false;
+#pragma unroll
+        for (int j = 0; j < CodeFragments; j++)
+            any |= !(scores[j][0] > limit) | !(scores[j][1] > limit);
+        if (!any)
+            continue;
 #pragma unroll
         for (int j = 0; j < CodeFragments; j++)
 #pragma unroll
@@ -113,13 +134,19 @@ DEVICE void scores(Tiles<S>& tiles, const ScreenArguments& a, const ScreenLevel&
 {
     int lane = lane_index(), warp_row = warp_index() / S::kWarpsAcross * S::kWarpRows, warp_code = warp_index() % S::kWarpsAcross * S::kWarpCodes;
     int steps = row_bytes / kStageBytes, across = tiles_across(row_bytes);
+    const Chunks<S::kRows, S::kThreads> rows(a.operands, first_row, a.count, across);
     for (int first_code = 0; first_code < level.padded_codes; first_code += S::kCodes)
     {
+        const Chunks<S::kCodes, S::kThreads> codes(level.codewords, first_code, level.padded_codes, across);
+        auto copy = [&](int step) {
+            rows.copy(tiles.stages[step % kStages].rows, step);
+            codes.copy(tiles.stages[step % kStages].codes, step);
+        };
         Sum sums[S::kRowFragments][S::kCodeFragments][4] = {};
         for (int stage = 0; stage < kStages - 1; stage++)
         {
             if (stage < steps)
-                copy<S>(tiles.stages[stage], a, level, across, first_row, first_code, stage * kStageBytes);
+                copy(stage);
             copy_async_commit();
         }
         for (int step = 0; step < steps; step++)
@@ -128,7 +155,7 @@ DEVICE void scores(Tiles<S>& tiles, const ScreenArguments& a, const ScreenLevel&
             sync_block();
             int ahead = step + kStages - 1;
             if (ahead < steps)
-                copy<S>(tiles.stages[ahead % kStages], a, level, across, first_row, first_code, ahead * kStageBytes);
+                copy(ahead);
             copy_async_commit();
             const auto& stage = tiles.stages[step % kStages];
 #pragma unroll

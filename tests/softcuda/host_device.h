@@ -132,6 +132,9 @@ DEVICE u64 atomic_add(u64* at, u64 value) { u64 old = *at; *at = old + value; re
 DEVICE u32 atomic_min(u32* at, u32 value) { u32 old = *at; *at = value < old ? value : old; return old; }
 DEVICE u32 atomic_max(u32* at, u32 value) { u32 old = *at; *at = value > old ? value : old; return old; }
 
+DEVICE int shared_add(int* at, int value) { return atomic_add(at, value); }
+DEVICE void shared_min(u32* at, u32 value) { atomic_min(at, value); }
+
 DEVICE void copy_async(void* to, const void* from, int valid = 16) { softcuda::copy_async(to, from, valid); }
 DEVICE void copy_async_commit() { softcuda::copy_async_commit(); }
 template <int Pending> DEVICE void copy_async_wait() { softcuda::copy_async_wait(Pending); }
