@@ -19,7 +19,7 @@ internal static class GpuEncodeSuite
                 string name = $"{shape.Levels} × {shape.Codes}";
                 EncodePlan residual = TrainedPlans.Residual(host, shape.Levels, shape.Codes);
                 ushort[]? codes = null;
-                foreach (Screen screen in context.Screens)
+                foreach (Screen screen in context.Screens.Where(screen => Screens.CodesMultiple(shape.Codes) % screen.Codes == 0))
                 {
                     foreach (bool shareOperand in CudaPlan.CanShareOperand(residual) ? (bool[])[false, true] : [false])
                     {
