@@ -23,7 +23,7 @@ OptionalPackage[] optionalPackages =
 [
     new(["ILGPU", "ILGPU.Algorithms"], "HasIlgpu", "MmeSid.Kernels.Ilgpu", "the backends cuda, simd and scalar carry the work"),
     new(["LLamaSharp"], "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
-    new(["TorchSharp"], "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work"),
+    new(["TorchSharp"], "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work (target Torch)"),
 ];
 
 var target = Argument("target", "Build");
@@ -45,10 +45,22 @@ Task("Kernels")
     BuildSoftCuda();
 });
 
+Task("Torch")
+    .Description("Builds the interface to libtorch that training uses (artifacts/torch). --libtorch <folder with include and lib>, else an installed PyTorch's, else the system's, which it installs on Debian.")
+    .IsDependentOn("Probe")
+    .Does(() =>
+{
+    if (IsPresent(optionalPackages.Single(package => package.Property == "HasTorchSharp")))
+        Information("libtorch: training uses the package TorchSharp, which brings its own interface");
+    else
+        BuildTorchShim();
+});
+
 Task("Build")
     .Description("Builds the solution and leaves a runnable artifacts/mmesid/mmesid.")
     .IsDependentOn("Probe")
     .IsDependentOn("Kernels")
+    .IsDependentOn("Torch")
     .Does(() =>
 {
     var settings = new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal };
@@ -371,6 +383,60 @@ void BuildSoftCuda()
     Information("softcuda: {0}", Context.Environment.WorkingDirectory.GetRelativePath(library));
 }
 
+/// The C interface over the libtorch that is found; without one the build goes on without training.
+void BuildTorchShim()
+{
+    const string Otherwise = "the build goes on, and mmesid trains no networks";
+    var folder = artifacts.Combine("torch");
+    var library = folder.CombineWithFilePath(IsRunningOnWindows() ? "mmesid_torch.dll" : IsRunningOnMacOs() ? "libmmesid_torch.dylib" : "libmmesid_torch.so");
+    var (root, origin) = FindLibtorch();
+    if (origin is null)
+    {
+        Information("libtorch: neither PyTorch nor libtorch-dev is here, and --libtorch names none; {0}", Otherwise);
+        return;
+    }
+    // Another libtorch needs another build, in a folder that CMake has not filled for the old one.
+    var stamp = folder.CombineWithFilePath("origin.txt");
+    bool same = FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == origin;
+    if (same && FileExists(library) && !AnyNewer(GetFiles("native/torch/*.*"), [library]))
+        return;
+    if (DebianTool("cmake", "cmake") is not { } cmake || (!IsRunningOnWindows() && !IsRunningOnMacOs() && DebianTool("g++", "g++") is null))
+    {
+        Information("libtorch: no cmake or no g++ to build the interface to it; {0}", Otherwise);
+        return;
+    }
+    var build = folder.Combine("build");
+    if (!same)
+        CleanDirectory(build);
+    Run(cmake, $"-S native/torch -B \"{build}\" -Wno-dev --log-level=WARNING" + (root is null ? "" : $" -DTORCH_ROOT=\"{root}\""));
+    Run(cmake, $"--build \"{build}\" --config Release");
+    CopyFile(GetFiles($"{build}/**/{library.GetFilename()}").First(), library);
+    System.IO.File.WriteAllText(stamp.FullPath, origin);
+    Information("libtorch: {0}, built for {1}", Context.Environment.WorkingDirectory.GetRelativePath(library), origin);
+}
+
+/// The folder that holds include and lib, null for the system's own, and which one it is; no origin where there is none.
+(string Root, string Origin) FindLibtorch()
+{
+    if (HasArgument("libtorch"))
+    {
+        string named = MakeAbsolute(Directory(Argument<string>("libtorch"))).FullPath;
+        return (named, named);
+    }
+    // Where PyTorch is installed says its package, without loading it.
+    const string Where = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')";
+    if (Context.Tools.Resolve(IsRunningOnWindows() ? "python.exe" : "python3") is { } python
+        && StartProcess(python, new ProcessSettings { Arguments = $"-c \"{Where}\"", RedirectStandardOutput = true, RedirectStandardError = true, Silent = true }, out var output, out _) == 0
+        && output.FirstOrDefault() is { Length: > 0 } package)
+    {
+        return (package, $"the PyTorch in {package}");
+    }
+    bool Installed() => GetFiles("/usr/include/ATen/ATen.h").Count + GetFiles("/usr/local/include/ATen/ATen.h").Count > 0;
+    if (IsRunningOnWindows() || !(Installed() || (InstallDebian("libtorch-dev", "libopenblas0-openmp") && Installed())))
+        return (null, null);
+    return (null, "the system's libtorch");
+}
+
 bool AnyNewer(IEnumerable<FilePath> sources, IEnumerable<FilePath> results) =>
     sources.Max(file => System.IO.File.GetLastWriteTimeUtc(file.FullPath)) > results.Min(file => System.IO.File.GetLastWriteTimeUtc(file.FullPath));
 
@@ -379,15 +445,22 @@ FilePath DebianTool(string tool, string package)
 {
     if (Context.Tools.Resolve(tool) is { } present)
         return present;
+    return InstallDebian(package) ? Context.Tools.Resolve(tool) : null;
+}
+
+/// Installs packages on Debian, as root; false where that is not so, or fails.
+bool InstallDebian(params string[] packages)
+{
     if (!FileExists("/etc/debian_version") || System.Environment.UserName != "root" || Context.Tools.Resolve("apt-get") is not { } apt)
-        return null;
-    Information("installing {0}", package);
-    var settings = new ProcessSettings { Arguments = $"-y --no-install-recommends install {package}", Silent = true, RedirectStandardOutput = true };
+        return false;
+    string names = string.Join(' ', packages);
+    Information("installing {0}", names);
+    var settings = new ProcessSettings { Arguments = $"-y --no-install-recommends install {names}", Silent = true, RedirectStandardOutput = true };
     StartProcess(apt, new ProcessSettings { Arguments = "update", Silent = true, RedirectStandardOutput = true });
     int exit = StartProcess(apt, settings);
     if (exit != 0)
-        Warning("{0} could not be installed (exit code {1})", package, exit);
-    return Context.Tools.Resolve(tool);
+        Warning("{0} could not be installed (exit code {1})", names, exit);
+    return exit == 0;
 }
 
 /// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash.

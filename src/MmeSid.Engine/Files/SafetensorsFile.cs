@@ -113,6 +113,17 @@ public sealed class SafetensorsFile : IDisposable
         return values;
     }
 
+    /// <summary>Reads the little-endian values of a whole tensor of any type.</summary>
+    /// <exception cref="InvalidDataException">There is no such tensor.</exception>
+    /// <exception cref="ArgumentException">The destination has another length.</exception>
+    public void ReadBytes(string name, Span<byte> destination)
+    {
+        SafetensorsEntry entry = Entry(name);
+        if (entry.Bytes != destination.Length)
+            throw new ArgumentException($"{Path}: tensor {name} has {entry.Bytes} bytes, the destination {destination.Length}", nameof(destination));
+        ReadBytes(entry, destination);
+    }
+
     /// <summary>The entry of a tensor.</summary>
     /// <exception cref="InvalidDataException">There is none of this name; the message lists those that exist.</exception>
     public SafetensorsEntry Entry(string name)

@@ -1,0 +1,60 @@
+using MmeSid.Engine.Files;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MmeSid.Training;
+
+/// <summary>Tensors by name in <c>.safetensors</c> files, every type bit for bit.</summary>
+public static class TensorFile
+{
+    /// <summary>Writes tensors of any shape, type and device. The file appears whole or not at all and replaces the one there.</summary>
+    /// <param name="path">File to write.</param>
+    /// <param name="tensors">Uniquely named; written in this order.</param>
+    /// <param name="metadata">Free texts, or null.</param>
+    public static void Save(string path, IEnumerable<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        using OutputFile file = OutputFile.Create(path, force: true);
+        SafetensorsFile.Write(file.Stream, [.. tensors.Select(entry => Stored(entry.Name, entry.Tensor))], metadata);
+        file.Commit();
+    }
+
+    /// <summary>Reads all tensors of an opened file, on the CPU.</summary>
+    public static Dictionary<string, Tensor> Load(SafetensorsFile file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return file.Tensors.ToDictionary(entry => entry.Key, entry => Read(file, entry.Key), StringComparer.Ordinal);
+    }
+
+    /// <summary>Reads one tensor, on the CPU.</summary>
+    /// <exception cref="InvalidDataException">There is none of this name, or libtorch has no such type.</exception>
+    public static Tensor Read(SafetensorsFile file, string name)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        SafetensorsEntry entry = file.Entry(name);
+        Tensor tensor = empty([.. entry.Shape], TypeOf(entry.Type) ?? throw new InvalidDataException($"{file.Path}: tensor {name} is {entry.Type}, which libtorch has not"));
+        file.ReadBytes(name, tensor.bytes);
+        return tensor;
+    }
+
+    private static SafetensorsTensor Stored(string name, Tensor tensor)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        ElementType type = Enum.GetValues<ElementType>().First(candidate => TypeOf(candidate) == tensor.dtype);
+        return new SafetensorsTensor(name, type, tensor.shape, tensor.detach().cpu().contiguous().bytes.ToArray());
+    }
+
+    private static ScalarType? TypeOf(ElementType type) => type switch
+    {
+        ElementType.Boolean => ScalarType.Bool,
+        ElementType.UInt8 => ScalarType.Byte,
+        ElementType.Int8 => ScalarType.Int8,
+        ElementType.Int16 => ScalarType.Int16,
+        ElementType.Int32 => ScalarType.Int32,
+        ElementType.Int64 => ScalarType.Int64,
+        ElementType.Float16 => ScalarType.Float16,
+        ElementType.BFloat16 => ScalarType.BFloat16,
+        ElementType.Float32 => ScalarType.Float32,
+        ElementType.Float64 => ScalarType.Float64,
+        _ => null,
+    };
+}
