@@ -395,7 +395,12 @@ void BuildTorchShim()
         Information("libtorch: neither PyTorch nor libtorch-dev is here, and --libtorch names none; {0}", Otherwise);
         return;
     }
-    // Another libtorch needs another build, in a folder that CMake has not filled for the old one.
+    // Another libtorch, or another version of it, needs another build, in a folder that CMake has not filled for the old one.
+    var header = new FilePath($"{root ?? "/usr"}/include/torch/csrc/api/include/torch/version.h");
+    string[] numbers = FileExists(header)
+        ? [.. Regex.Matches(System.IO.File.ReadAllText(header.FullPath), @"define TORCH_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)").Select(match => match.Groups[1].Value)]
+        : [];
+    origin = $"libtorch {string.Join('.', numbers)}, {origin}";
     var stamp = folder.CombineWithFilePath("origin.txt");
     bool same = FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == origin;
     if (same && FileExists(library) && !AnyNewer(GetFiles("native/torch/*.*"), [library]))
@@ -412,7 +417,7 @@ void BuildTorchShim()
     Run(cmake, $"--build \"{build}\" --config Release");
     CopyFile(GetFiles($"{build}/**/{library.GetFilename()}").First(), library);
     System.IO.File.WriteAllText(stamp.FullPath, origin);
-    Information("libtorch: {0}, built for {1}", Context.Environment.WorkingDirectory.GetRelativePath(library), origin);
+    Information("libtorch: {0} built for {1}", Context.Environment.WorkingDirectory.GetRelativePath(library), origin);
 }
 
 /// The folder that holds include and lib, null for the system's own, and which one it is; no origin where there is none.

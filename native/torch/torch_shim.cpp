@@ -2,6 +2,7 @@
 
 #include "torch_shim.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -26,6 +27,12 @@ namespace {
 using TensorPointer = c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>;
 // c10::optional in old versions, std::optional in new ones.
 using MaybeTensor = decltype(std::declval<const at::IValue&>().toOptional<at::Tensor>());
+
+#if defined(__linux__) && TORCH_VERSION_MAJOR < 2
+// The oneDNN of these releases runs AMX products of bfloat16 matrices without a tile configuration, an illegal instruction that ends the
+// process (seen with 2.6.3). It reads this before its first product; what the user has set stays.
+[[maybe_unused]] const int without_amx = setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", 0);
+#endif
 
 thread_local std::string last_error;
 thread_local std::vector<mmesid_value> last_results;

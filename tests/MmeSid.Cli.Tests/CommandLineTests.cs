@@ -47,6 +47,15 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void DevicesSaysWhetherNetworksCanBeTrained()
+    {
+        JsonNode json = JsonNode.Parse(Mmesid.RunVerbatim("devices", "--json").Succeeded().Output)!;
+        Assert.Matches("^(libtorch [0-9.]+.* on the CPU|training needs libtorch: [^\n]+)", (string?)json["training"]);
+        json = JsonNode.Parse(Mmesid.RunWith("MMESID_NO_LIBTORCH", "1", "devices", "--json").Succeeded().Output)!;
+        Assert.Equal("training needs libtorch, which MMESID_NO_LIBTORCH hides", (string?)json["training"]);
+    }
+
+    [Fact]
     public void NegativeThreadsAreRefused() => Mmesid.Run("devices", "--threads", "-1").FailedWith("--threads is -1", "expected 0");
 
     [Fact]

@@ -145,6 +145,15 @@ public sealed class TensorTests : IDisposable
     }
 
     [Fact]
+    public void ProductsOfBfloat16AreThoseOfTheirRoundedFactors()
+    {
+        const int rows = 65, inner = 129, columns = 67;
+        Tensor a = tensor(Libtorch.Numbers(1, rows * inner, -1, 1), [rows, inner]).bfloat16(), b = tensor(Libtorch.Numbers(2, inner * columns, -1, 1), [inner, columns]).bfloat16();
+        // Summed in float32 and rounded once to 8 significant bits, by at most half a unit: 2⁻⁸ of the value.
+        Libtorch.Near(Libtorch.Values(a.@double().mm(b.@double())), Libtorch.Values(a.mm(b)), Math.Pow(2, -8) + Bounds.Float32, "bfloat16");
+    }
+
+    [Fact]
     public void GradientsAccumulateAndStop()
     {
         Tensor x = ones(2, requires_grad: true);

@@ -7,6 +7,7 @@ using MmeSid.Kernels;
 using MmeSid.Kernels.Cuda;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
+using MmeSid.Training;
 
 namespace MmeSid.Cli.Commands;
 
@@ -35,6 +36,7 @@ internal static class DevicesCommand
                 run.Results.Value("ilgpu", noIlgpu);
             foreach (int ordinal in gpus.Where(ordinal => CudaBackend.WhyUnusable(ordinal) is null))
                 ShowGpu(run, new CudaBackend(ordinal, threads));
+            run.Results.Value("training", TorchRuntime.UnavailableReason ?? Training());
             run.Results.Table("formats", ["format", "usable", "note"],
             [
                 ["npy, safetensors, fvecs, fbin, csv, tsv", "yes", ""],
@@ -53,6 +55,13 @@ internal static class DevicesCommand
         CudaBackend.WhyUnusable(ordinal) ?? new CudaBackend(ordinal, threads).Device,
         YesNo(chosen is CudaBackend cuda && cuda.Gpus.Any(gpu => gpu.Ordinal == ordinal)),
     ];
+
+    private static string Training() => string.Create(CultureInfo.InvariantCulture, $"libtorch {TorchRuntime.Version} on the CPU{TorchRuntime.CudaDevices switch
+    {
+        0 => "",
+        1 => " and 1 GPU",
+        var gpus => $" and {gpus} GPUs",
+    }}");
 
     private static void ShowGpu(CommandRun run, CudaBackend backend)
     {

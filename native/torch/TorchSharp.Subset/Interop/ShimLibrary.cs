@@ -29,7 +29,7 @@ internal static class ShimLibrary
     {
         string file = OperatingSystem.IsWindows() ? "mmesid_torch.dll" : OperatingSystem.IsMacOS() ? "libmmesid_torch.dylib" : "libmmesid_torch.so";
         if (Find(file) is not { } path)
-            return (0, $"{file} is not here: install libtorch (on Debian: apt-get install libtorch-dev libopenblas0-openmp, elsewhere PyTorch) and build it with ./build.sh --target Torch");
+            return (0, $"{file} is not here; install libtorch (on Debian: apt-get install libtorch-dev libopenblas0-openmp, elsewhere PyTorch), then ./build.sh --target Torch builds it");
         nint library;
         try
         {
@@ -37,8 +37,9 @@ internal static class ShimLibrary
         }
         catch (DllNotFoundException error)
         {
-            string[] lines = error.Message.Split('\n', StringSplitOptions.RemoveEmptyEntries);
-            return (0, $"{path} cannot be loaded ({lines.FirstOrDefault(line => line.Contains(": cannot", StringComparison.Ordinal)) ?? lines[0]}): the libtorch it was built for is gone; build it again with ./build.sh --target Torch");
+            // The loader's own words come last.
+            string words = error.Message.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1].Trim();
+            return (0, $"{path} cannot be loaded ({words}); build it again for the libtorch that is here with ./build.sh --target Torch");
         }
         return Abi(library) is { } expected ? (0, $"{path} {expected}: build it again with ./build.sh --target Torch") : (library, null);
     }
