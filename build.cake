@@ -396,10 +396,9 @@ void BuildTorchShim()
         return;
     }
     // Another libtorch, or another version of it, needs another build, in a folder that CMake has not filled for the old one.
-    var header = new FilePath($"{root ?? "/usr"}/include/torch/csrc/api/include/torch/version.h");
-    string[] numbers = FileExists(header)
-        ? [.. Regex.Matches(System.IO.File.ReadAllText(header.FullPath), @"define TORCH_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)").Select(match => match.Groups[1].Value)]
-        : [];
+    string headers = $"{root ?? "/usr"}/include/torch";
+    var numbers = new FilePath[] { $"{headers}/csrc/api/include/torch/version.h", $"{headers}/headeronly/version.h" }.Where(header => FileExists(header))
+        .SelectMany(header => Regex.Matches(System.IO.File.ReadAllText(header.FullPath), @"define TORCH_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)")).Select(match => match.Groups[1].Value);
     origin = $"libtorch {string.Join('.', numbers)}, {origin}";
     var stamp = folder.CombineWithFilePath("origin.txt");
     bool same = FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == origin;

@@ -19,6 +19,7 @@ internal static class Suites
         new("mmd", "Gaussian-kernel sums, against the plain products", MmdSuite.Run),
         new("topk", "Largest inner products, k 20", TopInnerProductsSuite.Run),
         new("sinkhorn", "Balanced assignment, memory beside time", SinkhornSuite.Run),
+        new("torch", "libtorch, on which networks are trained: calls and products of matrices", TorchSuite.Run),
     ];
 
     /// <summary>Their names.</summary>

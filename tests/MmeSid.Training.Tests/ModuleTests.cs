@@ -62,7 +62,7 @@ public sealed class ModuleTests : IDisposable
         Assert.True(model.training);
         Assert.Contains(0.0, Libtorch.Values(model.call(ones(64))));
         model.eval();
-        Assert.False(model[1].training || ((Sequential)model[1])[0].training);
+        Assert.All(model.modules(), module => Assert.False(module.training));
         Assert.Equal(Libtorch.Values(ones(64)), Libtorch.Values(model.call(ones(64))));
     }
 

@@ -5,12 +5,12 @@ namespace TorchSharp;
 
 public static partial class torch
 {
-    /// <summary>How a quotient is rounded.</summary>
+    /// <summary>How a quotient is rounded, in libtorch's words.</summary>
     public enum RoundingMode
     {
         None,
-        Trunc,
-        Floor,
+        trunc,
+        floor,
     }
 
     // Operators on one element at a time.
@@ -88,9 +88,9 @@ public static partial class torch
         public Tensor mul(Tensor target) => Aten.Call("mul.Tensor", this, target);
         public Tensor mul(Scalar target) => Aten.Call("mul.Scalar", this, target);
         public Tensor div(Tensor target, RoundingMode rounding_mode = RoundingMode.None) => rounding_mode == RoundingMode.None
-            ? Aten.Call("div.Tensor", this, target) : Aten.Call("div.Tensor_mode", this, target, NameOf(rounding_mode));
+            ? Aten.Call("div.Tensor", this, target) : Aten.Call("div.Tensor_mode", this, target, rounding_mode.ToString());
         public Tensor div(Scalar target, RoundingMode rounding_mode = RoundingMode.None) => rounding_mode == RoundingMode.None
-            ? Aten.Call("div.Scalar", this, target) : Aten.Call("div.Scalar_mode", this, target, NameOf(rounding_mode));
+            ? Aten.Call("div.Scalar", this, target) : Aten.Call("div.Scalar_mode", this, target, rounding_mode.ToString());
         public Tensor remainder(Tensor target) => Aten.Call("remainder.Tensor", this, target);
         public Tensor remainder(Scalar scalar) => Aten.Call("remainder.Scalar", this, scalar);
         public Tensor pow(Tensor exponent) => Aten.Call("pow.Tensor_Tensor", this, exponent);
@@ -198,7 +198,5 @@ public static partial class torch
             using Tensor reciprocal = right.reciprocal();
             return reciprocal.mul(left);
         }
-
-        private static string NameOf(RoundingMode mode) => mode == RoundingMode.Floor ? "floor" : "trunc";
     }
 }

@@ -142,7 +142,7 @@ namespace TorchSharp
 
             public int Count => _modules.Count;
 
-            public nn.Module<Tensor, Tensor> this[int index] => _modules[index];
+            public nn.IModule<Tensor, Tensor> this[int index] => _modules[index];
 
             public Sequential append(string name, nn.Module<Tensor, Tensor> module)
             {
