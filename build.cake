@@ -395,14 +395,13 @@ void BuildTorchShim()
         Information("libtorch: neither PyTorch nor libtorch-dev is here, and --libtorch names none; {0}", Otherwise);
         return;
     }
-    // Another libtorch, or another version of it, needs another build, in a folder that CMake has not filled for the old one.
+    // Another libtorch, or another version of it, needs another build.
     string headers = $"{root ?? "/usr"}/include/torch";
     var numbers = new FilePath[] { $"{headers}/csrc/api/include/torch/version.h", $"{headers}/headeronly/version.h" }.Where(header => FileExists(header))
         .SelectMany(header => Regex.Matches(System.IO.File.ReadAllText(header.FullPath), @"define TORCH_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)")).Select(match => match.Groups[1].Value);
     origin = $"libtorch {string.Join('.', numbers)}, {origin}";
     var stamp = folder.CombineWithFilePath("origin.txt");
-    bool same = FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == origin;
-    if (same && FileExists(library) && !AnyNewer(GetFiles("native/torch/*.*"), [library]))
+    if (FileExists(library) && !AnyNewer(GetFiles("native/torch/*.*"), [library]) && FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == origin)
         return;
     if (DebianTool("cmake", "cmake") is not { } cmake || (!IsRunningOnWindows() && !IsRunningOnMacOs() && DebianTool("g++", "g++") is null))
     {
@@ -410,10 +409,19 @@ void BuildTorchShim()
         return;
     }
     var build = folder.Combine("build");
-    if (!same)
-        CleanDirectory(build);
-    Run(cmake, $"-S native/torch -B \"{build}\" -Wno-dev --log-level=WARNING" + (root is null ? "" : $" -DTORCH_ROOT=\"{root}\""));
-    Run(cmake, $"--build \"{build}\" --config Release");
+    // CMake would remember where it looked before.
+    CleanDirectory(build);
+    try
+    {
+        Run(cmake, $"-S native/torch -B \"{build}\" -Wno-dev --log-level=WARNING" + (root is null ? "" : $" -DTORCH_ROOT=\"{root}\""));
+        Run(cmake, $"--build \"{build}\" --config Release");
+    }
+    catch (CakeException error) when (!HasArgument("libtorch"))
+    {
+        // One that was found, not named, may be anything; what was asked for is the rest.
+        Warning("libtorch: the interface could not be built for {0}: {1}; {2}", origin, error.Message, Otherwise);
+        return;
+    }
     CopyFile(GetFiles($"{build}/**/{library.GetFilename()}").First(), library);
     System.IO.File.WriteAllText(stamp.FullPath, origin);
     Information("libtorch: {0} built for {1}", Context.Environment.WorkingDirectory.GetRelativePath(library), origin);

@@ -73,6 +73,18 @@ public class ArchitectureTests
     }
 
     [Fact]
+    public void TrainingTakesTorchSharpOrItsSubsetAndKnowsNoDifference()
+    {
+        string project = Path.Combine("src", "MmeSid.Training", "MmeSid.Training.csproj");
+        string Condition(string element, string name) => (string)XDocument.Load(Path.Combine(Root, project)).Descendants(element)
+            .Single(entry => entry.Attribute("Include")!.Value.Contains(name, StringComparison.Ordinal)).Parent!.Attribute("Condition")!;
+        Assert.Equal("'$(HasTorchSharp)' == 'true'", Condition("PackageReference", "TorchSharp"));
+        Assert.Equal("'$(HasTorchSharp)' != 'true'", Condition("ProjectReference", "TorchSharp.Subset"));
+        foreach (string file in Directory.GetFiles(Path.Combine(Root, "src", "MmeSid.Training"), "*.cs").Concat(Directory.GetFiles(Path.Combine(Root, "tests", "MmeSid.Training.Tests"), "*.cs")))
+            Assert.DoesNotContain(File.ReadLines(file), line => line.TrimStart().StartsWith("#if", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void ProjectsAreAllInTheSolutionExceptOptionalLeaves()
     {
         string solution = File.ReadAllText(Path.Combine(Root, "MmeSid.Engine.sln")).Replace('\\', '/');
