@@ -62,6 +62,21 @@ public sealed class DisposeScopeTests
     }
 
     [Fact]
+    public void AttachingTakesATensorOutOfItsScope()
+    {
+        using DisposeScope outer = NewDisposeScope();
+        Tensor tensor = zeros(1);
+        using (DisposeScope inner = NewDisposeScope())
+        {
+            inner.Attach(tensor);
+            Assert.False(outer.Contains(tensor));
+            Assert.True(inner.Contains(tensor));
+        }
+        Assert.True(tensor.IsInvalid);
+        Assert.Equal(0, outer.DisposablesCount);
+    }
+
+    [Fact]
     public void EverythingButOneCanGo()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -138,13 +153,12 @@ public sealed class DisposeScopeTests
         long afterTheFirst = 0;
         for (int step = 0; step < 1000; step++)
         {
+            // These clean up after themselves.
+            optimizer.zero_grad();
             using (NewDisposeScope())
-            {
-                optimizer.zero_grad();
                 nn.functional.cross_entropy(model.call(inputs), labels).backward();
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0);
-                optimizer.step();
-            }
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0);
+            optimizer.step();
             if (step == 0)
                 afterTheFirst = Tensor.TotalCount;
             Assert.Equal(afterTheFirst, Tensor.TotalCount);
