@@ -286,7 +286,10 @@ internal sealed unsafe class CudaStream : CudaHandle
             return;
         Device.MakeCurrent();
         void* pointer = &arguments;
-        Driver.Check(Driver.cuLaunchKernel(kernel.Function, checked((uint)blocks), (uint)blocksY, 1, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Value, &pointer, null), $"cuLaunchKernel({kernel.Name})");
+        int status = Driver.cuLaunchKernel(kernel.Function, checked((uint)blocks), (uint)blocksY, 1, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Value, &pointer, null);
+        // The text is made for a failure alone.
+        if (status != 0)
+            Driver.Check(status, $"cuLaunchKernel({kernel.Name})");
     }
 
     public void Record(CudaEvent point)
