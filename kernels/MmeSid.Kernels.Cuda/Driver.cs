@@ -83,14 +83,11 @@ internal static unsafe partial class Driver
     [LibraryImport(Cuda)] public static partial int cuDeviceTotalMem_v2(out nuint bytes, int device);
     [LibraryImport(Cuda)] public static partial int cuDeviceGetAttribute(out int value, DeviceAttribute attribute, int device);
     [LibraryImport(Cuda)] public static partial int cuDevicePrimaryCtxRetain(out nint context, int device);
-    [LibraryImport(Cuda)] public static partial int cuDevicePrimaryCtxRelease_v2(int device);
     [LibraryImport(Cuda)] public static partial int cuCtxSetCurrent(nint context);
 
     [LibraryImport(Cuda)] public static partial int cuModuleLoadDataEx(out nint module, byte* image, uint optionCount, int* options, nint* values);
-    [LibraryImport(Cuda)] public static partial int cuModuleUnload(nint module);
     [LibraryImport(Cuda, StringMarshalling = StringMarshalling.Utf8)] public static partial int cuModuleGetFunction(out nint function, nint module, string name);
     [LibraryImport(Cuda)] public static partial int cuFuncSetAttribute(nint function, int attribute, int value);
-    [LibraryImport(Cuda)] public static partial int cuOccupancyMaxActiveBlocksPerMultiprocessor(out int blocks, nint function, int threads, nuint sharedBytes);
     [LibraryImport(Cuda)] public static partial int cuLaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint threads, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments, void** extra);
 
@@ -120,16 +117,12 @@ internal static unsafe partial class Driver
 /// <summary>CUdevice_attribute, as far as it is asked for.</summary>
 internal enum DeviceAttribute
 {
-    ClockRate = 13,
     MultiprocessorCount = 16,
     PciBus = 33,
     PciDevice = 34,
-    MemoryClockRate = 36,
-    MemoryBusWidth = 37,
     L2CacheSize = 38,
     PciDomain = 50,
     CapabilityMajor = 75,
     CapabilityMinor = 76,
-    SharedPerMultiprocessor = 81,
     SharedPerBlock = 97,
 }

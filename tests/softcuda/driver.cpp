@@ -495,17 +495,13 @@ API Result cuDeviceGetAttribute(int* value, int attribute, int device)
     switch (attribute)
     {
         case 1: *value = kMostThreads; break;                       // threads per block
-        case 13: *value = 1000000; break;                           // clock rate, kHz
         case 16: *value = 4; break;                                 // multiprocessors
         case 33: *value = 0; break;                                 // PCI bus
         case 34: *value = device; break;                               // PCI device
-        case 36: *value = 1000000; break;                           // memory clock rate, kHz
-        case 37: *value = 128; break;                               // memory bus width, bits
         case 38: *value = 4 << 20; break;                           // second-level cache
         case 50: *value = 0; break;                                 // PCI domain
         case 75: *value = driver().capability / 10; break;
         case 76: *value = driver().capability % 10; break;
-        case 81: *value = (int)driver().shared_limit; break;        // shared memory per multiprocessor
         case 97: *value = (int)driver().shared_limit; break;        // shared memory per block, opted in
         default: return kInvalidValue;
     }
@@ -517,15 +513,6 @@ API Result cuDevicePrimaryCtxRetain(void** context, int device)
     ENTER("cuDevicePrimaryCtxRetain");
     driver().contexts++;
     *context = (void*)(size_t)(device + 1);
-    return kSuccess;
-}
-
-API Result cuDevicePrimaryCtxRelease_v2(int)
-{
-    std::lock_guard<std::recursive_mutex> guard(driver().lock);
-    if (driver().contexts == 0)
-        return kInvalidContext;
-    driver().contexts--;
     return kSuccess;
 }
 
@@ -561,15 +548,6 @@ API Result cuModuleLoadDataEx(void** module, const char* image, unsigned count, 
     return kSuccess;
 }
 
-API Result cuModuleUnload(void* module)
-{
-    std::lock_guard<std::recursive_mutex> guard(driver().lock);
-    if (driver().modules.erase((Module*)module) == 0)
-        return kInvalidHandle;
-    delete (Module*)module;
-    return kSuccess;
-}
-
 API Result cuModuleGetFunction(void** function, void* module, const char* name)
 {
     ENTER("cuModuleGetFunction");
@@ -589,13 +567,6 @@ API Result cuFuncSetAttribute(void* function, int attribute, int value)
     if (attribute != 8 || value < 0 || (size_t)value > driver().shared_limit)
         return kInvalidValue;
     ((Function*)function)->shared = (size_t)value;
-    return kSuccess;
-}
-
-API Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* function, int threads, size_t shared)
-{
-    ENTER("cuOccupancyMaxActiveBlocksPerMultiprocessor");
-    *blocks = shared > ((Function*)function)->shared || threads > ((Function*)function)->most_threads ? 0 : 1;
     return kSuccess;
 }
 
