@@ -10,7 +10,9 @@ namespace MmeSid.Kernels.Cuda;
 /// <param name="Function">Of the driver.</param>
 /// <param name="Threads">Per block.</param>
 /// <param name="SharedBytes">Dynamic shared memory per block.</param>
-internal sealed record CudaKernel(string Name, nint Function, int Threads, int SharedBytes);
+/// <param name="LocalBytes">Memory of a thread that did not fit its registers, as this GPU's driver has compiled the kernel.</param>
+/// <param name="Registers">Of a thread, by the same.</param>
+internal sealed record CudaKernel(string Name, nint Function, int Threads, int SharedBytes, int LocalBytes, int Registers);
 
 /// <summary>
 /// One GPU: its primary context, held for the life of the process, and the kernels that were loaded on it. Thread-safe; every call that
@@ -21,8 +23,6 @@ public sealed unsafe class CudaDevice
     private const int kLogBytes = 8192;
     // CUjit_option.
     private const int kErrorLog = 5, kErrorLogBytes = 6;
-    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
-    private const int kDynamicShared = 8;
     // Dynamic shared memory that a kernel has without that attribute.
     private const int kSharedBytesUnasked = 48 << 10;
 
@@ -168,8 +168,14 @@ public sealed unsafe class CudaDevice
         nint function = Function(file, name);
         // A limit, not what a launch takes: the same function may be launched with less.
         if (sharedBytes > kSharedBytesUnasked)
-            Driver.Check(Driver.cuFuncSetAttribute(function, kDynamicShared, SharedBytesPerBlock), $"cuFuncSetAttribute({name})");
-        return new CudaKernel(name, function, threads, sharedBytes);
+            Driver.Check(Driver.cuFuncSetAttribute(function, FunctionAttribute.MaximumDynamicSharedBytes, SharedBytesPerBlock), $"cuFuncSetAttribute({name})");
+        return new CudaKernel(name, function, threads, sharedBytes, Attribute(FunctionAttribute.LocalBytes), Attribute(FunctionAttribute.Registers));
+
+        int Attribute(FunctionAttribute attribute)
+        {
+            Driver.Check(Driver.cuFuncGetAttribute(out int value, attribute, function), $"cuFuncGetAttribute({name})");
+            return value;
+        }
     })).Value;
 
     /// <summary>The driver's handle of a kernel.</summary>

@@ -87,7 +87,8 @@ internal static unsafe partial class Driver
 
     [LibraryImport(Cuda)] public static partial int cuModuleLoadDataEx(out nint module, byte* image, uint optionCount, int* options, nint* values);
     [LibraryImport(Cuda, StringMarshalling = StringMarshalling.Utf8)] public static partial int cuModuleGetFunction(out nint function, nint module, string name);
-    [LibraryImport(Cuda)] public static partial int cuFuncSetAttribute(nint function, int attribute, int value);
+    [LibraryImport(Cuda)] public static partial int cuFuncGetAttribute(out int value, FunctionAttribute attribute, nint function);
+    [LibraryImport(Cuda)] public static partial int cuFuncSetAttribute(nint function, FunctionAttribute attribute, int value);
     [LibraryImport(Cuda)] public static partial int cuLaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint threads, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments, void** extra);
 
@@ -125,4 +126,12 @@ internal enum DeviceAttribute
     CapabilityMajor = 75,
     CapabilityMinor = 76,
     SharedPerBlock = 97,
+}
+
+/// <summary>CUfunction_attribute, as far as it is asked for or set.</summary>
+internal enum FunctionAttribute
+{
+    LocalBytes = 3,
+    Registers = 4,
+    MaximumDynamicSharedBytes = 8,
 }

@@ -34,6 +34,21 @@ public sealed partial class PtxTests
             Assert.NotEqual(0, device.Function(Path.GetFileNameWithoutExtension(file), entry.Groups[1].Value));
     }
 
+    public static TheoryData<string> ScreenNames() => [.. Screen.All.Select(screen => screen.Name)];
+
+    /// <summary>The PTX of a screen needs no local memory; whether it still fits the registers, the driver says that has compiled it. softcuda says yes.</summary>
+    [Theory, MemberData(nameof(ScreenNames))]
+    public void A_screen_spills_no_registers(string name)
+    {
+        SoftCuda.Require();
+        CudaDevice device = CudaDevice.Open();
+        Screen screen = Screen.Named(name);
+        Assert.SkipUnless(screen.Fits(device), $"{device.Name} cannot run {name}");
+        CudaKernel kernel = device.Kernel(screen.File, screen.Name, Screen.kThreads, screen.SharedBytes);
+        Assert.Equal(0, kernel.LocalBytes);
+        Assert.InRange(kernel.Registers, SoftCuda.IsLoaded ? 0 : 1, 255);
+    }
+
     private static string Read(string file)
     {
         using var reader = new StreamReader(s_assembly.GetManifestResourceStream(file)!);

@@ -561,6 +561,16 @@ API Result cuModuleGetFunction(void** function, void* module, const char* name)
     return kSuccess;
 }
 
+// The host's compiler has no registers of a GPU to count, nor spills.
+API Result cuFuncGetAttribute(int* value, int attribute, void*)
+{
+    ENTER("cuFuncGetAttribute");
+    if (attribute != 3 && attribute != 4) // local bytes, registers
+        return kInvalidValue;
+    *value = 0;
+    return kSuccess;
+}
+
 API Result cuFuncSetAttribute(void* function, int attribute, int value)
 {
     ENTER("cuFuncSetAttribute");
