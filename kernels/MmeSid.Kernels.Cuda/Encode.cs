@@ -152,7 +152,7 @@ internal sealed class CudaEncoder : IEncoder
         var running = new Queue<Slot>();
         try
         {
-            for (int start = 0; start < rows.Count || running.Count > 0; start += _batchRows)
+            for (long start = 0; start < rows.Count || running.Count > 0; start += _batchRows)
             {
                 if (start >= rows.Count || running.Count == kSlots)
                 {
@@ -161,9 +161,11 @@ internal sealed class CudaEncoder : IEncoder
                 }
                 if (start < rows.Count)
                 {
-                    running.Enqueue(Take());
-                    running.Last().Copy(rows.Slice(start, Math.Min(_batchRows, rows.Count - start)), start, !squaredErrors.IsEmpty, _threads);
-                    Queue(running.Last());
+                    int first = (int)start;
+                    Slot slot = Take(rows.Count);
+                    running.Enqueue(slot);
+                    slot.Copy(rows.Slice(first, Math.Min(_batchRows, rows.Count - first)), first, !squaredErrors.IsEmpty, _threads);
+                    Queue(slot);
                 }
             }
         }
@@ -184,21 +186,31 @@ internal sealed class CudaEncoder : IEncoder
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         var report = new EncodeReport((long)count * Plan.Levels, 0, 0, 0);
-        Slot slot = Take();
+        var running = new Queue<Slot>();
         try
         {
-            for (int start = 0; start < count; start += _batchRows)
+            // A batch waits behind the one that runs, so that the device has work while the host collects.
+            for (long start = 0; start < count || running.Count > 0; start += _batchRows)
             {
-                slot.Point(rows, codes, start, Math.Min(_batchRows, count - start));
-                Queue(slot);
-                report += Collect(slot, rows, codes);
+                if (start >= count || running.Count == kSlots)
+                {
+                    report += Collect(running.Peek(), rows, codes);
+                    _idle.Add(running.Dequeue());
+                }
+                if (start < count)
+                {
+                    int first = (int)start;
+                    Slot slot = Take(count);
+                    running.Enqueue(slot);
+                    slot.Point(rows, codes, first, Math.Min(_batchRows, count - first));
+                    Queue(slot);
+                }
             }
-            _idle.Add(slot);
         }
-        catch
+        finally
         {
-            slot.Dispose();
-            throw;
+            foreach (Slot slot in running)
+                slot.Dispose();
         }
         return report;
     }
@@ -221,7 +233,18 @@ internal sealed class CudaEncoder : IEncoder
 
     private DeviceMemory<nint> Pointers(Func<CudaLevel, nint> pointer) => DeviceMemory<nint>.From(_stream, [.. _plan.Levels.Select(pointer)]);
 
-    private Slot Take() => _idle.TryTake(out Slot? slot) ? slot : new Slot(this);
+    // A slot for the batches of a call; one that is too small for them is replaced.
+    private Slot Take(int rows)
+    {
+        int capacity = (Math.Min(_batchRows, rows) + Screen.kMostRows - 1) / Screen.kMostRows * Screen.kMostRows;
+        if (_idle.TryTake(out Slot? slot))
+        {
+            if (slot.Capacity >= capacity)
+                return slot;
+            slot.Dispose();
+        }
+        return new Slot(this, capacity);
+    }
 
     // Queues everything that is to be done with a batch, and returns.
     private void Queue(Slot slot)
@@ -255,7 +278,7 @@ internal sealed class CudaEncoder : IEncoder
     /// <param name="repeats">Runs.</param>
     internal double Time(DeviceMemory<float> rows, int count, DeviceMemory<ushort> codes, int repeats)
     {
-        Slot slot = Take();
+        Slot slot = Take(count);
         try
         {
             slot.Point(rows, codes, 0, count);
@@ -446,12 +469,12 @@ internal sealed class CudaEncoder : IEncoder
         private bool _onHost;
         private bool _busy;
 
-        public Slot(CudaEncoder encoder)
+        public Slot(CudaEncoder encoder, int rows)
         {
-            _encoder = encoder;
+            (_encoder, Capacity) = (encoder, rows);
             CudaDevice device = encoder._device;
             EncodePlan plan = encoder.Plan;
-            int rows = encoder._batchRows, d = plan.Dimension;
+            int d = plan.Dimension;
             long operandBytes = encoder._plan.Levels.Max(level => Screens.Kinds.Max(kind => (long)Screens.RowBytes(kind, level.Depth)));
             try
             {
@@ -480,6 +503,9 @@ internal sealed class CudaEncoder : IEncoder
                 throw;
             }
         }
+
+        /// <summary>Rows of a batch at most.</summary>
+        public int Capacity { get; }
 
         public CudaStream Stream { get; } = null!;
 
@@ -533,7 +559,7 @@ internal sealed class CudaEncoder : IEncoder
         public unsafe void Copy(HostRows rows, int first, bool errors, int threads)
         {
             // Whatever comes next, float32 is the widest.
-            int most = checked(_encoder._batchRows * rows.Dimension * sizeof(float)), bytes = (int)(rows.Count * rows.RowBytes);
+            int most = checked(Capacity * rows.Dimension * sizeof(float)), bytes = (int)(rows.Count * rows.RowBytes);
             _input ??= Own(DeviceMemory<byte>.Allocate(_encoder._device, most));
             Take(_input.Value, rows.Element, Codes.Value, first, rows.Count, errors, onHost: true);
             if (rows.IsContiguous && PinnedRange.Covers((nint)rows.Row(0), bytes))

@@ -177,27 +177,56 @@ public sealed class CudaEncoderTests
         Assert.InRange(TensorCoreProbe.WorstErrorOfGroups(CudaDevice.Open()), 1e-6, 0.5);
     }
 
-    [Fact]
-    public void Rows_on_the_device_get_the_same_codes_and_sums()
+    [Theory]
+    [InlineData(700)]
+    // More batches than slots, the last of them not whole.
+    [InlineData(5003)]
+    public void Rows_on_the_device_get_the_same_codes_and_sums(int n)
     {
         CudaBackend backend = Backends.Cuda();
-        Cases.EncodeCase single = new(PlanKind.Residual, Cases.EncodeData.NearTies, 700, 21, [33]);
+        Cases.EncodeCase single = new(PlanKind.Residual, Cases.EncodeData.NearTies, n, 21, [33]);
         float[] rows = single.Values(), codewords = single.Plan().Codebook(0).ToArray();
-        ushort[] expected = new ushort[700], actual = new ushort[700];
+        ushort[] expected = new ushort[n], actual = new ushort[n];
         double[] expectedSums = new double[33 * 21], sums = new double[33 * 21];
         long[] expectedCounts = new long[33], counts = new long[33];
         using (IEncoder oracle = new ScalarBackend().CreateEncoder(single.Plan()))
             oracle.Encode(new RowView(rows, 21), expected);
         new ScalarBackend().Accumulate(new RowView(rows, 21), expected, 33, expectedSums, expectedCounts);
 
-        using IHeldRows held = backend.Hold(700, 21)!;
+        using IHeldRows held = backend.Hold(n, 21)!;
         held.Append(new RowView(rows, 21).Slice(0, 300));
-        held.Append(new RowView(rows, 21).Slice(300, 400));
+        held.Append(new RowView(rows, 21).Slice(300, n - 300));
         held.AssignAndSum(codewords, actual, sums, counts);
 
         Assert.Equal(expected, actual);
         Assert.Equal(expectedSums, sums);
         Assert.Equal(expectedCounts, counts);
+    }
+
+    [Fact]
+    public void A_call_takes_memory_for_its_own_rows_and_a_larger_one_gets_more()
+    {
+        CudaBackend backend = Backends.Cuda("screen_float16_128x128");
+        Cases.EncodeCase many = s_case with { Rows = 3000 };
+        float[] rows = many.Values();
+        ushort[] expected = new ushort[3000 * 3], actual = new ushort[3000 * 3];
+        using (IEncoder oracle = new ScalarBackend().CreateEncoder(many.Plan()))
+            oracle.Encode(new RowView(rows, 40), expected);
+        using IEncoder encoder = backend.CreateEncoder(many.Plan());
+        // Operands of the screen, which the first call uploads.
+        encoder.Encode(new RowView(rows.AsSpan(0, 40), 40), new ushort[3]);
+        long few = Taken(10), whole = Taken(3000), fewAgain = Taken(10);
+        Assert.Equal(0, few);
+        Assert.InRange(whole, 1, long.MaxValue);
+        Assert.Equal(0, fewAgain);
+
+        long Taken(int count)
+        {
+            long free = backend.Gpu.FreeBytes;
+            encoder.Encode(new RowView(rows.AsSpan(0, count * 40), 40), actual.AsSpan(0, count * 3));
+            Assert.Equal(expected.AsSpan(0, count * 3), actual.AsSpan(0, count * 3));
+            return free - backend.Gpu.FreeBytes;
+        }
     }
 
     private static void Encode(CudaBackend backend)
