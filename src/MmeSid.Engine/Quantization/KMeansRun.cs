@@ -100,11 +100,11 @@ internal sealed class KMeansRun : IDisposable
         {
             var sums = new double[centroids.Length];
             Assign(centroids, codes, sums, counts, ref report);
-            for (int k = 0; k < counts.Length; k++)
+            Parallel.For(0, counts.Length, Threads, k =>
             {
                 for (int j = 0; counts[k] > 0 && j < _rows.Width; j++)
                     centroids[k * _rows.Width + j] = (float)(sums[k * _rows.Width + j] / counts[k]);
-            }
+            });
             objective = Objective(centroids, sums, counts);
         }
         long moved = state.Iteration == 0 ? _rows.Count : CodeComparison.CountDifferent(codes, state.Codes);
@@ -276,8 +276,8 @@ internal sealed class KMeansRun : IDisposable
     private double Objective(float[] centroids, double[] sums, long[] counts)
     {
         int width = _rows.Width;
-        double objective = _spread;
-        for (int k = 0; k < counts.Length; k++)
+        double[] ofCode = new double[counts.Length];
+        Parallel.For(0, counts.Length, Threads, k =>
         {
             double cross = 0, square = 0;
             for (int j = 0; j < width; j++)
@@ -286,8 +286,14 @@ internal sealed class KMeansRun : IDisposable
                 cross += centred * (sums[k * width + j] - counts[k] * _mean[j]);
                 square += centred * centred;
             }
-            objective += counts[k] * square - 2 * cross;
-        }
+            ofCode[k] = counts[k] * square - 2 * cross;
+        });
+        // In the order of the codes, whoever computed them.
+        double objective = _spread;
+        foreach (double part in ofCode)
+            objective += part;
         return Math.Max(0, objective);
     }
+
+    private ParallelOptions Threads => new() { MaxDegreeOfParallelism = _options.Threads == 0 ? Environment.ProcessorCount : _options.Threads };
 }
