@@ -1,4 +1,6 @@
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace MmeSid.Kernels.Cuda;
 
@@ -8,36 +10,27 @@ internal sealed class CudaLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow; below the least norm, scales of rows could underflow.
     private const double kOverflow = 1e37, kLargestNorm = 1e18, kLeastNorm = 1e-15;
 
-    private readonly ScreenLevel _screen;
     private readonly CudaStream _stream;
+    private readonly int _level;
+    private readonly EncodeForm _form;
+    private readonly int _threads;
     private readonly Operands?[] _operands = new Operands?[Screens.Kinds.Length];
+    // Each is allocated when it is first filled, and filled again when the codebook is replaced.
+    private readonly DeviceMemory<byte>?[] _values = new DeviceMemory<byte>?[Screens.Kinds.Length];
+    private readonly List<DeviceMemory<float>> _tables = [];
+    private DeviceMemory<float>? _codebook, _biases, _subtrahends, _norms;
+    private DeviceMemory<nint>? _tablePointers;
+    // Through which a codebook that replaces another goes to the device; its first goes from memory as it is, which is not worth pinning some for.
+    private PinnedMemory<byte>? _staging;
     private readonly List<IDisposable> _owned = [];
+    private ScreenLevel _screen;
 
     public CudaLevel(CudaStream stream, EncodePlan plan, int level, float[] centre, EncodeForm form, int threads)
     {
-        _stream = stream;
-        _screen = new ScreenLevel(plan, level, centre, form, threads, Screens.CodesMultiple(plan.CodeCount(level)));
-        int d = plan.Dimension;
+        (_stream, _level, _form, _threads) = (stream, level, form, threads);
         try
         {
-            Codebook = Own(DeviceMemory<float>.From(stream, plan.Codebook(level)));
-            Biases = Own(DeviceMemory<float>.From(stream, _screen.BiasValues));
-            float[] subtrahends = new float[checked(_screen.CodeCount * d)], norms = new float[_screen.CodeCount];
-            double[] wide = new double[d];
-            for (int k = 0; k < norms.Length; k++)
-            {
-                ReadOnlySpan<float> subtrahend = _screen.Subtrahend(k)[..d];
-                subtrahend.CopyTo(subtrahends.AsSpan(k * d));
-                TensorPrimitives.ConvertTruncating(subtrahend, wide.AsSpan());
-                // Rounded up, and never to infinity: the rows of such a plan are not trusted to a screen anyway.
-                norms[k] = Math.Min(float.MaxValue, MathF.BitIncrement((float)(Math.Sqrt(TensorPrimitives.SumOfSquares<double>(wide)) * Bounds.Slack)));
-            }
-            Subtrahends = Own(DeviceMemory<float>.From(stream, subtrahends));
-            Norms = Own(DeviceMemory<float>.From(stream, norms));
-            nint[] tables = new nint[_screen.Tables];
-            for (int j = 0; j < tables.Length; j++)
-                tables[j] = Own(DeviceMemory<float>.From(stream, _screen.Table(j))).Value;
-            Tables = Own(DeviceMemory<nint>.From(stream, tables));
+            _screen = Load(plan, centre);
         }
         catch
         {
@@ -46,15 +39,79 @@ internal sealed class CudaLevel : IDisposable
         }
     }
 
-    public DeviceMemory<float> Codebook { get; }
+    /// <summary>Takes the codebook of a plan of the same shape; nothing may be running on the old one.</summary>
+    public void Replace(EncodePlan plan, float[] centre)
+    {
+        _staging ??= Own(PinnedMemory<byte>.Allocate(_stream.Device, checked(Math.Max(plan.Codebook(_level).Length * sizeof(float), PaddedCodes * Screens.Kinds.Max(kind => Screens.RowBytes(kind, Depth))))));
+        Array.Clear(_operands);
+        _screen = Load(plan, centre);
+    }
 
-    public DeviceMemory<float> Subtrahends { get; }
+    private ScreenLevel Load(EncodePlan plan, float[] centre)
+    {
+        ReadOnlySpan<float> codebook = plan.Codebook(_level);
+        _codebook ??= Own(DeviceMemory<float>.Allocate(_stream.Device, codebook.Length));
+        if (_staging is null)
+        {
+            _stream.Write(_codebook, codebook);
+        }
+        else
+        {
+            // On its way while the host prepares the rest.
+            Span<float> staged = MemoryMarshal.Cast<byte, float>(_staging.Values)[..codebook.Length];
+            RowCopy.Copy(new RowView(codebook, plan.CodewordWidth(_level)), staged, _threads);
+            _stream.Upload<float>(_codebook, staged);
+        }
+        var screen = new ScreenLevel(plan, _level, centre, _form, _threads, Screens.CodesMultiple(plan.CodeCount(_level)));
+        Write(ref _biases, screen.BiasValues);
+        // Only later levels ask what this one has subtracted.
+        if (_level < plan.Levels - 1)
+            LoadSubtrahends(screen, plan.Dimension);
+        for (int j = 0; j < screen.Tables; j++)
+        {
+            if (j == _tables.Count)
+                _tables.Add(Own(DeviceMemory<float>.From(_stream, screen.Table(j))));
+            else
+                _stream.Write(_tables[j], screen.Table(j));
+        }
+        Write(ref _tablePointers, [.. _tables.Select(table => table.Value)]);
+        return screen;
+    }
 
-    public DeviceMemory<float> Norms { get; }
+    private void LoadSubtrahends(ScreenLevel screen, int d)
+    {
+        float[] subtrahends = new float[checked(screen.CodeCount * d)], norms = new float[screen.CodeCount];
+        double[] wide = new double[d];
+        for (int k = 0; k < norms.Length; k++)
+        {
+            ReadOnlySpan<float> subtrahend = screen.Subtrahend(k)[..d];
+            subtrahend.CopyTo(subtrahends.AsSpan(k * d));
+            TensorPrimitives.ConvertTruncating(subtrahend, wide.AsSpan());
+            // Rounded up, and never to infinity: the rows of such a plan are not trusted to a screen anyway.
+            norms[k] = Math.Min(float.MaxValue, MathF.BitIncrement((float)(Math.Sqrt(TensorPrimitives.SumOfSquares<double>(wide)) * Bounds.Slack)));
+        }
+        Write<float>(ref _subtrahends, subtrahends);
+        Write<float>(ref _norms, norms);
+    }
 
-    public DeviceMemory<float> Biases { get; }
+    private void Write<T>(ref DeviceMemory<T>? memory, ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        memory ??= Own(DeviceMemory<T>.Allocate(_stream.Device, values.Length));
+        _stream.Write(memory, values);
+    }
 
-    public DeviceMemory<nint> Tables { get; }
+    public DeviceMemory<float> Codebook => _codebook!;
+
+    /// <summary>What the residual loses with each code; null for the last level, after which there is none.</summary>
+    public DeviceMemory<float>? Subtrahends => _subtrahends;
+
+    /// <summary>At least the norm of each subtrahend; null for the last level.</summary>
+    public DeviceMemory<float>? Norms => _norms;
+
+    public DeviceMemory<float> Biases => _biases!;
+
+    public DeviceMemory<nint> Tables => _tablePointers!;
 
     public int TableCount => _screen.Tables;
 
@@ -96,56 +153,44 @@ internal sealed class CudaLevel : IDisposable
         /// <summary>127² · depth must stay below 2³¹.</summary>
         public const int kMostInt8Depth = 1 << 17;
 
+        // That a thread converts at a time; divides what K is padded to.
+        private const int kCodesPerBlock = 32;
+
         public Operands(CudaLevel level, ScreenKind kind)
         {
             Depth = Screens.PaddedDepth(kind, level.Depth);
             ScreenLevel screen = level._screen;
-            float largest = 0;
-            for (int k = 0; k < screen.CodeCount; k++)
-                largest = Math.Max(largest, TensorPrimitives.MaxMagnitude(screen.Operand(k)) is var value ? Math.Abs(value) : 0);
-            double loss = 0;
-            if (kind == ScreenKind.Float32)
+            float largest = kind == ScreenKind.Float32 ? 0 : Largest(screen, level._threads);
+            Scale = kind switch
             {
-                Scale = 1;
-                Values = Convert<float>(level, kind, (from, to) => from.CopyTo(to), null, ref loss);
-            }
-            else if (kind == ScreenKind.Float16)
-            {
+                ScreenKind.Float32 => 1,
                 // The largest value comes into [2^14, 2^15); the scale and its inverse stay normal.
-                int exponent = largest == 0 ? 0 : Math.Clamp(14 - (int)Math.Floor(Math.Log2(largest)), -120, 120);
-                float up = MathF.ScaleB(1, exponent), down = MathF.ScaleB(1, -exponent);
-                Scale = down;
-                Values = Convert<Half>(
-                    level,
-                    kind,
-                    (from, to) =>
-                    {
-                        for (int i = 0; i < from.Length; i++)
-                            to[i] = (Half)(from[i] * up);
-                    },
-                    half => (double)half * down,
-                    ref loss);
+                ScreenKind.Float16 => largest == 0 ? 1 : MathF.ScaleB(1, -Math.Clamp(14 - (int)Math.Floor(Math.Log2(largest)), -120, 120)),
+                _ => largest == 0 ? 1 : Math.Max(largest / 127, 1.17549435e-38f),
+            };
+            int bytes = checked(level.PaddedCodes * Screens.RowBytes(kind, level.Depth));
+            Values = level._values[(int)kind] ??= level.Own(DeviceMemory<byte>.Allocate(level._stream.Device, bytes));
+            double loss;
+            if (level._staging is null)
+            {
+                byte[] values = new byte[bytes];
+                loss = Convert(screen, kind, values, level._threads);
+                level._stream.Write<byte>(Values, values);
             }
             else
             {
-                float quantum = largest == 0 ? 1 : Math.Max(largest / 127, 1.17549435e-38f);
-                Scale = quantum;
-                Values = Convert<sbyte>(
-                    level,
-                    kind,
-                    (from, to) =>
-                    {
-                        for (int i = 0; i < from.Length; i++)
-                            to[i] = (sbyte)Math.Clamp(Math.Round(from[i] / (double)quantum), -127, 127);
-                    },
-                    value => value * (double)quantum,
-                    ref loss);
+                // What it held until now is on the device.
+                level._stream.Synchronize();
+                Span<byte> staged = level._staging.Values[..bytes];
+                loss = Convert(screen, kind, staged, level._threads);
+                // CudaPlan.Operands waits for it.
+                level._stream.Upload<byte>(Values, staged);
             }
             SetBound(screen, kind, loss);
         }
 
         /// <summary>PaddedCodes rows.</summary>
-        public IDeviceMemory Values { get; }
+        public DeviceMemory<byte> Values { get; }
 
         /// <summary>What a stored value is multiplied with.</summary>
         public float Scale { get; }
@@ -181,30 +226,100 @@ internal sealed class CudaLevel : IDisposable
             LeastNorm = kind == ScreenKind.Float32 ? 0 : kLeastNorm;
         }
 
-        private delegate void Conversion<T>(ReadOnlySpan<float> from, Span<T> to);
-
-        private unsafe DeviceMemory<T> Convert<T>(CudaLevel level, ScreenKind kind, Conversion<T> convert, Func<T, double>? back, ref double loss)
-            where T : unmanaged
+        private static float Largest(ScreenLevel screen, int threads)
         {
-            ScreenLevel screen = level._screen;
-            int rowBytes = Screens.RowBytes(kind, screen.Depth), perChunk = Screens.kChunk / sizeof(T);
-            var values = new T[checked((int)((long)screen.PaddedCodes * rowBytes / sizeof(T)))];
-            var to = new T[Depth];
-            for (int k = 0; k < screen.CodeCount; k++)
+            float[] largest = new float[Blocks(screen)];
+            Parallel.For(0, largest.Length, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
             {
-                ReadOnlySpan<float> operand = screen.Operand(k);
-                convert(operand, to);
-                for (int i = 0; i < to.Length; i += perChunk)
-                    to.AsSpan(i, perChunk).CopyTo(values.AsSpan((int)(Screens.Chunk(kind, k, i * sizeof(T), rowBytes) / sizeof(T))));
-                double squares = 0;
-                for (int i = 0; i < operand.Length && back is not null; i++)
-                {
-                    double difference = operand[i] - back(to[i]);
-                    squares += difference * difference;
-                }
-                loss = Math.Max(loss, Math.Sqrt(squares));
-            }
-            return level.Own(DeviceMemory<T>.From(level._stream, values));
+                for (int k = block * kCodesPerBlock; k < Math.Min(screen.CodeCount, (block + 1) * kCodesPerBlock); k++)
+                    largest[block] = Math.Max(largest[block], Math.Abs(TensorPrimitives.MaxMagnitude(screen.Operand(k))));
+            });
+            return TensorPrimitives.Max<float>(largest);
         }
+
+        // Fills rows of a screen's format, zeros behind them and behind K; returns δ, the largest ‖w − ŵ‖.
+        private unsafe double Convert(ScreenLevel screen, ScreenKind kind, Span<byte> values, int threads)
+        {
+            double[] losses = new double[Blocks(screen)];
+            int rowBytes = Screens.RowBytes(kind, screen.Depth);
+            fixed (byte* first = values)
+            {
+                byte* to = first;
+                Parallel.For(0, screen.PaddedCodes / kCodesPerBlock, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
+                {
+                    byte[] row = new byte[rowBytes];
+                    float[] kept = new float[screen.Depth];
+                    for (int k = block * kCodesPerBlock; k < (block + 1) * kCodesPerBlock; k++)
+                    {
+                        if (k < screen.CodeCount)
+                            losses[block] = Math.Max(losses[block], Convert(screen.Operand(k), kind, row, kept));
+                        else
+                            Array.Clear(row);
+                        for (int at = 0; at < rowBytes; at += Screens.kChunk)
+                            Vector128.Create<byte>(row.AsSpan(at, Screens.kChunk)).Store(to + Screens.Chunk(kind, k, at, rowBytes));
+                    }
+                });
+            }
+            return Math.Sqrt(TensorPrimitives.Max<double>(losses));
+        }
+
+        // ŵ of one codeword; returns ‖w − ŵ‖².
+        private double Convert(ReadOnlySpan<float> from, ScreenKind kind, Span<byte> to, Span<float> kept)
+        {
+            if (kind == ScreenKind.Float32)
+            {
+                MemoryMarshal.AsBytes(from).CopyTo(to);
+                return 0;
+            }
+            if (kind == ScreenKind.Float16)
+            {
+                // Scales are powers of two: what is kept is exact.
+                Span<Half> halves = MemoryMarshal.Cast<byte, Half>(to)[..from.Length];
+                TensorPrimitives.Multiply(from, 1 / Scale, kept);
+                TensorPrimitives.ConvertToHalf(kept, halves);
+                TensorPrimitives.ConvertToSingle(halves, kept);
+                TensorPrimitives.Multiply(kept, Scale, kept);
+                return ScreenLevel.Centred(from, kept, []);
+            }
+            return ConvertToInt8(from, MemoryMarshal.Cast<byte, sbyte>(to));
+        }
+
+        // Any integers would do, for the loss is that of those which are stored.
+        private double ConvertToInt8(ReadOnlySpan<float> from, Span<sbyte> to)
+        {
+            ref float first = ref MemoryMarshal.GetReference(from);
+            ref sbyte stored = ref MemoryMarshal.GetReference(to);
+            float inverse = 1 / Scale;
+            Vector256<float> most = Vector256.Create(127f);
+            Vector256<double> sum = Vector256<double>.Zero, scale = Vector256.Create((double)Scale);
+            int i = 0;
+            for (; i + 16 <= from.Length; i += 16)
+            {
+                Vector256<int> low = Quantized(Vector256.LoadUnsafe(ref first, (nuint)i)), high = Quantized(Vector256.LoadUnsafe(ref first, (nuint)i + 8));
+                Vector256<short> narrow = Vector256.Narrow(low, high);
+                Vector128.Narrow(narrow.GetLower(), narrow.GetUpper()).StoreUnsafe(ref stored, (nuint)i);
+            }
+            double squares = Vector256.Sum(sum);
+            for (; i < from.Length; i++)
+            {
+                float value = Math.Clamp(MathF.Round(from[i] * inverse), -127, 127);
+                double difference = from[i] - value * (double)Scale;
+                to[i] = (sbyte)value;
+                squares += difference * difference;
+            }
+            return squares;
+
+            Vector256<int> Quantized(Vector256<float> values)
+            {
+                Vector256<float> rounded = Vector256.Min(Vector256.Max(Vector256.Round(values * inverse), -most), most);
+                (Vector256<double> valuesLow, Vector256<double> valuesHigh) = Vector256.Widen(values);
+                (Vector256<double> roundedLow, Vector256<double> roundedHigh) = Vector256.Widen(rounded);
+                Vector256<double> low = valuesLow - roundedLow * scale, high = valuesHigh - roundedHigh * scale;
+                sum += low * low + high * high;
+                return Vector256.ConvertToInt32(rounded);
+            }
+        }
+
+        private static int Blocks(ScreenLevel screen) => screen.PaddedCodes / kCodesPerBlock;
     }
 }

@@ -27,6 +27,16 @@ internal sealed class CudaPlan : IDisposable
         }
     }
 
+    /// <summary>Takes the codebooks of a plan of the same shape in the place of its own; nothing may be running on them.</summary>
+    public void Replace(EncodePlan plan, float[] centre)
+    {
+        foreach (CudaLevel level in _levels)
+            level.Replace(plan, centre);
+        foreach (Operands? operands in _operands)
+            operands?.Dispose();
+        Array.Clear(_operands);
+    }
+
     /// <summary>What a screen's operand is.</summary>
     public EncodeForm Form { get; }
 
@@ -57,11 +67,12 @@ internal sealed class CudaPlan : IDisposable
     /// <summary>Codewords in a screen's format with what belongs to them, and error bounds.</summary>
     internal sealed class Operands : IDisposable
     {
+        // Returns when the stream has done all that it was given: the levels' copies too.
         public Operands(CudaStream stream, (CudaLevel Level, CudaLevel.Operands Values)[] levels)
         {
             Levels = DeviceMemory<ScreenLevelArguments>.From(stream, [.. levels.Select(level => new ScreenLevelArguments
             {
-                Codewords = level.Values.Values.Address, Biases = level.Level.Biases.Value, Tables = level.Level.Tables.Value,
+                Codewords = level.Values.Values.Value, Biases = level.Level.Biases.Value, Tables = level.Level.Tables.Value,
                 CodewordScale = level.Values.Scale, PaddedCodes = level.Level.PaddedCodes, TableCount = level.Level.TableCount,
             })]);
             Bounds = DeviceMemory<ScreenBound>.From(stream, [.. levels.Select(level => level.Values.Bound)]);

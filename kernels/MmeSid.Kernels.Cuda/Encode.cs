@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
@@ -42,7 +43,8 @@ internal sealed class CudaEncoder : IEncoder
     private readonly CudaPlan? _shared;
     private readonly DeviceMemory<float> _centre;
     private readonly DeviceMemory<nint> _subtrahends, _norms, _codebooks;
-    private readonly double[] _largestNorms;
+    private double[] _largestNorms;
+    private readonly EncodeOptions _options;
     private readonly bool _wide;
     private readonly int _threads;
     private readonly int _batchRows;
@@ -51,7 +53,7 @@ internal sealed class CudaEncoder : IEncoder
     private readonly CudaKernel[] _prepare;
     private readonly CudaKernel _recheck, _errors;
     // Encodes the rows that a shadow leaves open; prepared when the first comes.
-    private readonly Lazy<IEncoder> _host;
+    private Lazy<IEncoder> _host;
     private readonly Lock _calibration = new();
     private volatile bool _calibrated;
     private readonly ConcurrentBag<Slot> _idle = [];
@@ -68,11 +70,12 @@ internal sealed class CudaEncoder : IEncoder
         Plan = plan;
         _device = device;
         _threads = threads;
-        _host = new(() => new SimdBackend(threads).CreateEncoder(plan, options));
+        _options = options;
+        _host = Host();
         _wide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
-        _largestNorms = Recheck.LargestNorms(plan);
+        _largestNorms = Recheck.LargestNorms(plan, threads);
         _tiles = TileCache.Of(device);
-        float[] centre = SimdEncoder.Centre(plan);
+        float[] centre = SimdEncoder.Centre(plan, threads);
         _prepare = [.. Screens.Kinds.Select(kind => device.Kernel("prepare", $"prepare_{kind.Lower()}", kPrepareThreads))];
         _recheck = device.Kernel("recheck", "recheck", kRecheckThreads, Screens.kRecheckSharedBytes);
         _errors = device.Kernel("recheck", "squared_errors", kErrorThreads);
@@ -83,8 +86,8 @@ internal sealed class CudaEncoder : IEncoder
             if (!_wide && CudaPlan.CanShareOperand(plan) && screening is not { ShareOperand: false })
                 _shared = new CudaPlan(_stream, plan, centre, EncodeForm.Tables, threads);
             _centre = DeviceMemory<float>.From(_stream, centre);
-            _subtrahends = Pointers(level => level.Subtrahends.Value);
-            _norms = Pointers(level => level.Norms.Value);
+            _subtrahends = Pointers(level => level.Subtrahends?.Value ?? 0);
+            _norms = Pointers(level => level.Norms?.Value ?? 0);
             _codebooks = Pointers(level => level.Codebook.Value);
             _passes = Passes(screening ?? new Screening(Screen.Default(ScreenKind.Float16), ShareOperand: false));
         }
@@ -99,7 +102,27 @@ internal sealed class CudaEncoder : IEncoder
         _batchRows = (int)Math.Max(Screen.kMostRows, Math.Min(whole, kMostBatchBytes / rowBytes / Screen.kMostRows * Screen.kMostRows));
     }
 
-    public EncodePlan Plan { get; }
+    public EncodePlan Plan { get; private set; }
+
+    /// <summary>
+    /// Takes the codebooks of a plan of the same shape in the place of its own. The device's buffers and the choice of screens stay. No call may be running.
+    /// </summary>
+    internal void Replace(EncodePlan plan)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Debug.Assert(plan.Kind == Plan.Kind && plan.Dimension == Plan.Dimension && Enumerable.Range(0, Plan.Levels).All(level => plan.CodeCount(level) == Plan.CodeCount(level)), "shapes differ");
+        Plan = plan;
+        _largestNorms = Recheck.LargestNorms(plan, _threads);
+        float[] centre = SimdEncoder.Centre(plan, _threads);
+        _plan.Replace(plan, centre);
+        _shared?.Replace(plan, centre);
+        _stream.Write<float>(_centre, centre);
+        if (_host.IsValueCreated)
+        {
+            _host.Value.Dispose();
+            _host = Host();
+        }
+    }
 
     // One call is copied to the device while another computes and a third is copied back.
     public int CallsAtOnce => kSlots;
@@ -224,6 +247,8 @@ internal sealed class CudaEncoder : IEncoder
             _host.Value.Dispose();
         DisposePlan();
     }
+
+    private Lazy<IEncoder> Host() => new(() => new SimdBackend(_threads).CreateEncoder(Plan, _options));
 
     private void DisposePlan()
     {

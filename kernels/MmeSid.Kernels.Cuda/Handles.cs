@@ -23,16 +23,9 @@ internal abstract class CudaHandle : SafeHandle
     protected abstract bool Release();
 }
 
-/// <summary>Memory of the device, whatever it holds.</summary>
-internal interface IDeviceMemory : IDisposable
-{
-    /// <summary>On the device.</summary>
-    nint Address { get; }
-}
-
 /// <summary>Memory of the device.</summary>
 /// <typeparam name="T">What it holds.</typeparam>
-internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
+internal sealed class DeviceMemory<T> : CudaHandle
     where T : unmanaged
 {
     private DeviceMemory(CudaDevice device, nint pointer, long length)
@@ -40,8 +33,6 @@ internal sealed class DeviceMemory<T> : CudaHandle, IDeviceMemory
 
     /// <summary>Values.</summary>
     public long Length { get; }
-
-    public nint Address => Value;
 
     /// <summary>Uninitialised values; at least one, so that every buffer has an address.</summary>
     /// <exception cref="InsufficientMemoryException">The device has not enough.</exception>

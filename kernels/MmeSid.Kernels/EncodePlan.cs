@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+
 namespace MmeSid.Kernels;
 
 /// <summary>How a level's search sees the levels before it.</summary>
@@ -34,6 +36,11 @@ public sealed class EncodePlan
     /// <param name="codebooks">L ≥ 1 arrays; level l is [K_l, <see cref="CodewordWidth"/>(l)] row-major, 1 ≤ K_l ≤ 65,536, all values finite.</param>
     /// <exception cref="ArgumentException">A shape does not fit or a value is not finite; the message names level, codeword and column.</exception>
     public EncodePlan(PlanKind kind, int dimension, IReadOnlyList<float[]> codebooks)
+        : this(kind, dimension, codebooks, copies: true)
+    {
+    }
+
+    private EncodePlan(PlanKind kind, int dimension, IReadOnlyList<float[]> codebooks, bool copies)
     {
         ArgumentNullException.ThrowIfNull(codebooks);
         ArgumentOutOfRangeException.ThrowIfLessThan(dimension, 1);
@@ -51,14 +58,18 @@ public sealed class EncodePlan
                 throw new ArgumentException($"codebook {level} has {codebook.Length} values, no positive multiple of its codeword width {width}", nameof(codebooks));
             if (codebook.Length / width > MaximumCodes)
                 throw new ArgumentException($"codebook {level} has {codebook.Length / width} codes, at most {MaximumCodes} fit a uint16 code", nameof(codebooks));
-            for (int i = 0; i < codebook.Length; i++)
+            bool finite = TensorPrimitives.IsFiniteAll<float>(codebook);
+            for (int i = 0; i < codebook.Length && !finite; i++)
             {
                 if (!float.IsFinite(codebook[i]))
                     throw new ArgumentException($"codebook {level}, codeword {i / width}, column {i % width} is {codebook[i]}, expected a finite value", nameof(codebooks));
             }
-            _codebooks[level] = (float[])codebook.Clone();
+            _codebooks[level] = copies ? (float[])codebook.Clone() : codebook;
         }
     }
+
+    /// <summary>The same without a copy, for who leaves the arrays alone as long as the plan is used.</summary>
+    internal static EncodePlan Over(PlanKind kind, int dimension, IReadOnlyList<float[]> codebooks) => new(kind, dimension, codebooks, copies: false);
 
     /// <summary>How levels after the first are searched.</summary>
     public PlanKind Kind { get; }

@@ -150,8 +150,8 @@ public interface IHeldRows : IDisposable
     /// </summary>
     /// <param name="codewords">[K, d].</param>
     /// <param name="codes">[n], exact as <see cref="IEncoder"/> finds them.</param>
-    /// <param name="sums">[K, d], added to.</param>
-    /// <param name="counts">[K], added to.</param>
+    /// <param name="sums">[K, d], written over.</param>
+    /// <param name="counts">[K], written over.</param>
     EncodeReport AssignAndSum(ReadOnlySpan<float> codewords, Span<ushort> codes, Span<double> sums, Span<long> counts);
 }
 

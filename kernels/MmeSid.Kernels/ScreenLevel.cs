@@ -73,6 +73,7 @@ internal unsafe class ScreenLevel
         _biases = GC.AllocateUninitializedArray<float>(PaddedCodes, pinned: true);
         Array.Fill(_biases, float.PositiveInfinity);
         double[] biases = new double[CodeCount], norms = new double[CodeCount];
+        float[] probe = beam ? [] : Probe(width), products = new float[beam ? 0 : CodeCount];
         Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
         {
             ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
@@ -81,10 +82,12 @@ internal unsafe class ScreenLevel
             double prefixHalf = width > d ? Centred(codeword[d..], centre, Depth > d ? operand[d..] : []) : 0;
             biases[k] = residualHalf + prefixHalf;
             norms[k] = Depth > d ? biases[k] : residualHalf;
+            if (!beam)
+                products[k] = TensorPrimitives.Dot(codeword, probe);
         });
         MaximumNorm = Math.Sqrt(TensorPrimitives.Max<double>(norms));
         MaximumBias = TensorPrimitives.Max<double>(biases);
-        HashSet<int> repeated = beam ? [] : Repetitions(plan.Codebook(level), width, CodeCount);
+        HashSet<int> repeated = beam ? [] : Repetitions(plan.Codebook(level), width, products);
         for (int k = 0; k < CodeCount; k++)
         {
             if (!repeated.Contains(k))
@@ -162,8 +165,8 @@ internal unsafe class ScreenLevel
         return values * sizeof(float);
     }
 
-    // operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.
-    private static double Centred(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
+    /// <summary>operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.</summary>
+    public static double Centred(ReadOnlySpan<float> part, ReadOnlySpan<float> centre, Span<float> operand)
     {
         ref float from = ref MemoryMarshal.GetReference(part), mean = ref MemoryMarshal.GetReference(centre), to = ref MemoryMarshal.GetReference(operand);
         Vector256<double> sumLow = Vector256<double>.Zero, sumHigh = Vector256<double>.Zero;
@@ -302,31 +305,34 @@ internal unsafe class ScreenLevel
         return Math.Sqrt(largest);
     }
 
-    // Codes whose codeword equals that of a smaller code (−0 equals 0). Equal codewords have equal products with whatever vector; one of random
-    // values keeps different codewords apart, permuted and one-hot ones too.
-    private static HashSet<int> Repetitions(ReadOnlySpan<float> codebook, int width, int count)
+    // Of random values: equal codewords have equal products with it, and different ones, permuted and one-hot ones too, have different products.
+    private static float[] Probe(int width)
     {
         var random = new Random(1);
         float[] probe = new float[width];
         for (int i = 0; i < width; i++)
             probe[i] = random.NextSingle() - 0.5f;
-        var byProduct = new Dictionary<float, List<int>>();
+        return probe;
+    }
+
+    // Codes whose codeword equals that of a smaller code (−0 equals 0); products are those with the probe.
+    private static HashSet<int> Repetitions(ReadOnlySpan<float> codebook, int width, float[] products)
+    {
+        // The codes of a product that are no repetitions: the last of them, and from each the one before it.
+        var last = new Dictionary<float, int>(products.Length);
+        int[] before = new int[products.Length];
         var repeated = new HashSet<int>();
-        for (int k = 0; k < count; k++)
+        for (int k = 0; k < products.Length; k++)
         {
-            ReadOnlySpan<float> codeword = codebook.Slice(k * width, width);
-            ref List<int>? bucket = ref CollectionsMarshal.GetValueRefOrAddDefault(byProduct, TensorPrimitives.Dot<float>(codeword, probe), out _);
-            bucket ??= [];
-            foreach (int earlier in bucket)
-            {
-                if (codebook.Slice(earlier * width, width).SequenceEqual(codeword))
-                {
-                    repeated.Add(k);
-                    break;
-                }
-            }
-            if (!repeated.Contains(k))
-                bucket.Add(k);
+            ref int latest = ref CollectionsMarshal.GetValueRefOrAddDefault(last, products[k], out bool found);
+            int earlier = found ? latest : -1;
+            before[k] = earlier;
+            while (earlier >= 0 && !codebook.Slice(earlier * width, width).SequenceEqual(codebook.Slice(k * width, width)))
+                earlier = before[earlier];
+            if (earlier >= 0)
+                repeated.Add(k);
+            else
+                latest = k;
         }
         return repeated;
     }

@@ -203,6 +203,34 @@ public sealed class CudaEncoderTests
         Assert.Equal(expectedCounts, counts);
     }
 
+    [Theory]
+    [InlineData("screen_float32")]
+    [InlineData("screen_float16_128x128")]
+    [InlineData("screen_int8_128x128")]
+    public void A_codebook_in_the_place_of_another_leaves_nothing_of_it(string screen)
+    {
+        const int n = 700, d = 21;
+        float[] rows = new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.NearTies, n, d, [33]).Values();
+        using IHeldRows held = Backends.Cuda(screen).Hold(n, d)!;
+        held.Append(new RowView(rows, d));
+        ushort[] expected = new ushort[n], actual = new ushort[n];
+        foreach ((int codes, float scale) in ((int, float)[])[(33, 1), (33, 0.25f), (33, 40), (33, 0), (150, 1), (20, 1)])
+        {
+            float[] codewords = [.. new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.NearTies, n, d, [codes]).Plan().Codebook(0).ToArray().Select(value => value * scale)];
+            double[] expectedSums = new double[codes * d], sums = [.. expectedSums.Select(_ => 7.0)];
+            long[] expectedCounts = new long[codes], counts = [.. expectedCounts.Select(_ => 7L)];
+            using (IEncoder oracle = new ScalarBackend().CreateEncoder(new EncodePlan(PlanKind.Residual, d, [codewords])))
+                oracle.Encode(new RowView(rows, d), expected);
+            new ScalarBackend().Accumulate(new RowView(rows, d), expected, codes, expectedSums, expectedCounts);
+            held.AssignAndSum(codewords, actual, sums, counts);
+            Assert.Equal(expected, actual);
+            Assert.Equal(expectedSums, sums);
+            Assert.Equal(expectedCounts, counts);
+            codewords[^1] = float.NaN;
+            Assert.Throws<ArgumentException>(() => held.AssignAndSum(codewords, actual, sums, counts));
+        }
+    }
+
     [Fact]
     public void A_call_takes_memory_for_its_own_rows_and_a_larger_one_gets_more()
     {

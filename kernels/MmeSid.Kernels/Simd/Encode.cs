@@ -53,8 +53,8 @@ internal sealed unsafe class SimdEncoder : IEncoder
     {
         Plan = plan;
         _threads = threads;
-        _centre = Centre(plan);
-        _largestNorms = Recheck.LargestNorms(plan);
+        _centre = Centre(plan, threads);
+        _largestNorms = Recheck.LargestNorms(plan, threads);
         _wide = plan.Kind == PlanKind.PrefixSemantic && EncodeLevel.TableBytes(plan) > options.TableBytes;
         _levels = new EncodeLevel[plan.Levels];
         for (int level = 0; level < plan.Levels; level++)
@@ -90,15 +90,25 @@ internal sealed unsafe class SimdEncoder : IEncoder
     }
 
     /// <summary>m: the mean of the first level's codewords, float64 sums rounded once. Any finite vector gives the same codes.</summary>
-    internal static float[] Centre(EncodePlan plan)
+    internal static float[] Centre(EncodePlan plan, int threads = 1)
     {
-        double[] sums = new double[plan.Dimension], codeword = new double[plan.Dimension];
-        for (int k = 0; k < plan.CodeCount(0); k++)
+        // Columns that are added together: each column's sum is formed in the order of the codes, whoever forms it.
+        const int kColumns = 64;
+        int d = plan.Dimension, count = plan.CodeCount(0);
+        float[] centre = new float[d];
+        Parallel.For(0, (d + kColumns - 1) / kColumns, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
         {
-            TensorPrimitives.ConvertTruncating(plan.Codeword(0, k), codeword.AsSpan());
-            TensorPrimitives.Add<double>(sums, codeword, sums);
-        }
-        return Array.ConvertAll(sums, sum => (float)(sum / plan.CodeCount(0)));
+            int first = block * kColumns, columns = Math.Min(kColumns, d - first);
+            double[] sums = new double[columns], values = new double[columns];
+            for (int k = 0; k < count; k++)
+            {
+                TensorPrimitives.ConvertTruncating(plan.Codeword(0, k).Slice(first, columns), values.AsSpan());
+                TensorPrimitives.Add<double>(sums, values, sums);
+            }
+            for (int i = 0; i < columns; i++)
+                centre[first + i] = (float)(sums[i] / count);
+        });
+        return centre;
     }
 
     private bool EncodeBlock(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report)

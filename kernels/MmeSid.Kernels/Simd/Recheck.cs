@@ -28,18 +28,24 @@ internal sealed class Recheck
     }
 
     /// <summary>[L + 1], for l levels the largest sum of codeword norms that a prefix of them can have.</summary>
-    public static double[] LargestNorms(EncodePlan plan)
+    public static double[] LargestNorms(EncodePlan plan, int threads = 1)
     {
-        double[] sums = new double[plan.Levels + 1], codeword = new double[plan.Dimension];
+        const int kCodesPerBlock = 64;
+        double[] sums = new double[plan.Levels + 1];
         for (int level = 0; level < plan.Levels; level++)
         {
-            double largest = 0;
-            for (int k = 0; k < plan.CodeCount(level); k++)
+            int count = plan.CodeCount(level), ofLevel = level;
+            double[] largest = new double[(count + kCodesPerBlock - 1) / kCodesPerBlock];
+            Parallel.For(0, largest.Length, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
             {
-                TensorPrimitives.ConvertTruncating(plan.Codeword(level, k), codeword.AsSpan());
-                largest = Math.Max(largest, TensorPrimitives.SumOfSquares<double>(codeword));
-            }
-            sums[level + 1] = sums[level] + Math.Sqrt(largest);
+                double[] codeword = new double[plan.Dimension];
+                for (int k = block * kCodesPerBlock; k < Math.Min(count, (block + 1) * kCodesPerBlock); k++)
+                {
+                    TensorPrimitives.ConvertTruncating(plan.Codeword(ofLevel, k), codeword.AsSpan());
+                    largest[block] = Math.Max(largest[block], TensorPrimitives.SumOfSquares<double>(codeword));
+                }
+            });
+            sums[level + 1] = sums[level] + Math.Sqrt(TensorPrimitives.Max<double>(largest));
         }
         return sums;
     }
