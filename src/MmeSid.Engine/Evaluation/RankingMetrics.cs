@@ -1,0 +1,92 @@
+namespace MmeSid.Engine.Evaluation;
+
+/// <summary>
+/// How high the one relevant item of each user ranks: HR@k, the share of users who have it among the first k; nDCG@k, the mean of
+/// 1 / log2(1 + rank) where the rank is at most k; MRR@k, the mean of 1 / rank where it is. Sums are added in the order of the calls.
+/// </summary>
+public sealed class RankingMetrics
+{
+    private readonly int[] _cutoffs;
+    private readonly long[] _hits;
+    private readonly double[] _gains, _reciprocals;
+
+    /// <summary>No users yet.</summary>
+    /// <param name="cutoffs">The k, at least 1; null for 5, 10 and 20.</param>
+    public RankingMetrics(IReadOnlyList<int>? cutoffs = null)
+    {
+        _cutoffs = [.. cutoffs ?? [5, 10, 20]];
+        foreach (int cutoff in _cutoffs)
+            ArgumentOutOfRangeException.ThrowIfLessThan(cutoff, 1, nameof(cutoffs));
+        (_hits, _gains, _reciprocals) = (new long[_cutoffs.Length], new double[_cutoffs.Length], new double[_cutoffs.Length]);
+    }
+
+    /// <summary>The k.</summary>
+    public IReadOnlyList<int> Cutoffs => _cutoffs;
+
+    /// <summary>Users so far.</summary>
+    public long Users { get; private set; }
+
+    /// <summary>Adds a user.</summary>
+    /// <param name="rank">Of the relevant item, 1 the first.</param>
+    public void Add(int rank)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(rank, 1);
+        Users++;
+        for (int i = 0; i < _cutoffs.Length; i++)
+        {
+            if (rank > _cutoffs[i])
+                continue;
+            _hits[i]++;
+            _gains[i] += 1 / Math.Log2(1 + rank);
+            _reciprocals[i] += 1.0 / rank;
+        }
+    }
+
+    /// <summary>HR@k, 0 … 1; 0 without users. With one relevant item it is also recall@k.</summary>
+    public double HitRate(int cutoff) => Share(_hits[Index(cutoff)]);
+
+    /// <summary>nDCG@k, 0 … 1; 0 without users. The ideal gain of one relevant item is 1.</summary>
+    public double Ndcg(int cutoff) => Share(_gains[Index(cutoff)]);
+
+    /// <summary>MRR@k, 0 … 1; 0 without users.</summary>
+    public double Mrr(int cutoff) => Share(_reciprocals[Index(cutoff)]);
+
+    /// <summary>The rank of an item among all items but those of a history: full ranking, nothing sampled.</summary>
+    /// <param name="scores">[items], larger first; equal scores rank by index.</param>
+    /// <param name="target">The relevant item; ranked even where the history holds it.</param>
+    /// <param name="history">Items that are left out, in any order, repetitions allowed.</param>
+    /// <returns>1 for the first.</returns>
+    /// <exception cref="ArgumentException">A score is NaN, or an item is none of the scores'.</exception>
+    public static int Rank(ReadOnlySpan<float> scores, int target, ReadOnlySpan<int> history)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(target);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(target, scores.Length);
+        int before = 0;
+        for (int i = 0; i < scores.Length; i++)
+        {
+            if (float.IsNaN(scores[i]))
+                throw new ArgumentException($"the score of item {i} is NaN, expected a number", nameof(scores));
+            before += IsBefore(scores, i, target) ? 1 : 0;
+        }
+        var seen = new HashSet<int>();
+        foreach (int item in history)
+        {
+            if (item < 0 || item >= scores.Length)
+                throw new ArgumentException($"item {item} of the history is none of the {scores.Length} items that have a score", nameof(history));
+            if (seen.Add(item) && IsBefore(scores, item, target))
+                before--;
+        }
+        return before + 1;
+    }
+
+    private static bool IsBefore(ReadOnlySpan<float> scores, int item, int target) =>
+        scores[item] > scores[target] || (scores[item] == scores[target] && item < target);
+
+    private double Share(double sum) => Users == 0 ? 0 : sum / Users;
+
+    private int Index(int cutoff)
+    {
+        int index = Array.IndexOf(_cutoffs, cutoff);
+        return index >= 0 ? index : throw new ArgumentException($"nothing was counted for {cutoff}, only for {string.Join(", ", _cutoffs)}", nameof(cutoff));
+    }
+}
