@@ -21,7 +21,7 @@ public sealed class CudaHopperFloat16EncodeTests() : EncodeContract(Backends.Cud
 public sealed class CudaHopperInt8EncodeTests() : EncodeContract(Backends.Cuda("screen_hopper_int8", shareOperand: true));
 
 /// <summary>Every call on two devices.</summary>
-public sealed class CudaTwoGpusEncodeTests() : EncodeContract(Backends.CudaOnTwo());
+public sealed class CudaTwoGpusEncodeTests() : EncodeContract(Backends.CudaOnTwo(screen: "screen_float32"));
 
 public sealed class CudaAccumulateTests() : AccumulateContract(Backends.Cuda());
 
