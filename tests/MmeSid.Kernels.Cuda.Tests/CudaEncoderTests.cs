@@ -163,6 +163,26 @@ public sealed class CudaEncoderTests
     }
 
     [Fact]
+    public void Every_level_of_a_shared_operand_has_a_margin_of_its_own()
+    {
+        // Small codewords, then large ones that differ by less than fp16 or int8 can tell.
+        const int n = 200, d = 24, codeCount = 16;
+        float[] small = Cases.Bell(1, codeCount * d), large = Cases.Bell(2, codeCount * d), common = Cases.Bell(3, d), rows = Cases.Bell(4, n * d);
+        for (int i = 0; i < small.Length; i++)
+            (small[i], large[i]) = (small[i] / 100, common[i % d] * 10 + large[i] / 1000);
+        EncodePlan plan = new(PlanKind.Residual, d, [small, large]);
+        ushort[] expected = new ushort[n * 2], actual = new ushort[n * 2];
+        using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
+        oracle.Encode(new RowView(rows, d), expected);
+        foreach (ScreenKind kind in Screens.Kinds)
+        {
+            using IEncoder encoder = Backends.Cuda(Screen.Default(kind).Name, shareOperand: true).CreateEncoder(plan);
+            encoder.Encode(new RowView(rows, d), actual);
+            Assert.Equal(expected, actual);
+        }
+    }
+
+    [Fact]
     public void The_tensor_cores_keep_half_of_their_bound()
     {
         SoftCuda.Require();
