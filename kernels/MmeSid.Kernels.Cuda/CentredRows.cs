@@ -34,7 +34,7 @@ internal sealed class CentredRows : IDisposable
     /// <summary>Queues the copy of rows to the device.</summary>
     /// <param name="staging">Copies; its stream does all of the work.</param>
     /// <param name="rows">[n, d], n ≥ 1.</param>
-    /// <exception cref="InsufficientMemoryException">The device has not enough for them.</exception>
+    /// <exception cref="BackendUnavailableException">The device has not enough for them.</exception>
     public CentredRows(RowStaging staging, RowView rows)
     {
         (_stream, Count, Dimension, Depth) = (staging.Stream, rows.Count, rows.Dimension, staging.Depth);

@@ -26,7 +26,7 @@ public sealed record CudaCeilings(double HostToDeviceBytes, double DeviceCopyByt
 
     /// <summary>Measures for some tenths of a second; the best of five rounds counts.</summary>
     /// <param name="backend">Whose GPU.</param>
-    /// <exception cref="InsufficientMemoryException">The device lacks 192 MB.</exception>
+    /// <exception cref="BackendUnavailableException">The device lacks 192 MB.</exception>
     public static CudaCeilings Measure(CudaBackend backend)
     {
         ArgumentNullException.ThrowIfNull(backend);

@@ -27,7 +27,7 @@ public static class CudaTuner
     /// <param name="report">Hears of each measurement.</param>
     /// <param name="cancellation">Ends it after the shape at hand, which is not remembered.</param>
     /// <returns>The file that remembers.</returns>
-    /// <exception cref="InsufficientMemoryException">A batch does not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">A batch does not fit the device's memory.</exception>
     public static string Run(CudaBackend backend, IReadOnlyList<int> dimensions, IReadOnlyList<int> codes, Action<TunedTile> report, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(backend);

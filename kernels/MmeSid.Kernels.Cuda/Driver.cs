@@ -14,7 +14,10 @@ internal static unsafe partial class Driver
 
     private const string Cuda = "cuda";
 
-    private const int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kInvalidPtx = 218, kUnsupportedPtx = 222;
+    /// <summary>The status of a device that is out of memory.</summary>
+    public const int kOutOfMemory = 2;
+
+    private const int kSuccess = 0, kNoDevice = 100, kInvalidPtx = 218, kUnsupportedPtx = 222;
 
     private static readonly Lazy<string?> s_initialized = new(Initialize);
 
@@ -27,8 +30,7 @@ internal static unsafe partial class Driver
         : OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
 
     /// <summary>Turns a status that is not success into an exception with the driver's own text.</summary>
-    /// <exception cref="BackendUnavailableException">The status says that this machine cannot do it: no device, a driver too old for the kernels.</exception>
-    /// <exception cref="InsufficientMemoryException">The device is out of memory.</exception>
+    /// <exception cref="BackendUnavailableException">The status says that this machine cannot do it: no device, a driver too old for the kernels, too little memory.</exception>
     /// <exception cref="NativeException">Anything else.</exception>
     public static void Check(int status, string call)
     {
@@ -37,7 +39,7 @@ internal static unsafe partial class Driver
         string text = Text(status);
         throw status switch
         {
-            kOutOfMemory => new InsufficientMemoryException($"CUDA: {call}: {text}"),
+            kOutOfMemory => new BackendUnavailableException($"CUDA: {call}: {text}"),
             kNoDevice => new BackendUnavailableException($"CUDA: {text}"),
             kUnsupportedPtx or kInvalidPtx => new BackendUnavailableException($"CUDA: the driver refuses the kernels ({text}); install a newer driver"),
             _ => new NativeException("CUDA", call, status, text),

@@ -26,7 +26,7 @@ internal sealed record Screening(Screen Screen, bool ShareOperand);
 /// </code>
 /// Which screens do the work is measured on the first whole batch; codes do not depend on it.
 /// </summary>
-internal sealed class CudaEncoder : IEncoder
+internal sealed class CudaEncoder : HostRowsEncoder
 {
     private const int kPrepareThreads = 256, kPrepareRows = kPrepareThreads / 32;
     private const int kRecheckThreads = 256, kErrorThreads = 128, kErrorRows = kErrorThreads / 8;
@@ -43,6 +43,7 @@ internal sealed class CudaEncoder : IEncoder
     private readonly CudaPlan? _shared;
     private readonly DeviceMemory<float> _centre;
     private readonly DeviceMemory<nint> _subtrahends, _norms, _codebooks;
+    private EncodePlan _current;
     private double[] _largestNorms;
     private readonly EncodeOptions _options;
     private readonly bool _wide;
@@ -67,7 +68,7 @@ internal sealed class CudaEncoder : IEncoder
     /// <param name="screening">Which screens do the work; null measures.</param>
     public CudaEncoder(CudaDevice device, EncodePlan plan, EncodeOptions options, int threads, Screening? screening)
     {
-        Plan = plan;
+        _current = plan;
         _device = device;
         _threads = threads;
         _options = options;
@@ -102,7 +103,7 @@ internal sealed class CudaEncoder : IEncoder
         _batchRows = (int)Math.Max(Screen.kMostRows, Math.Min(whole, kMostBatchBytes / rowBytes / Screen.kMostRows * Screen.kMostRows));
     }
 
-    public EncodePlan Plan { get; private set; }
+    public override EncodePlan Plan => _current;
 
     /// <summary>
     /// Takes the codebooks of a plan of the same shape in the place of its own. The device's buffers and the choice of screens stay. No call may be running.
@@ -111,7 +112,7 @@ internal sealed class CudaEncoder : IEncoder
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         Debug.Assert(plan.Kind == Plan.Kind && plan.Dimension == Plan.Dimension && Enumerable.Range(0, Plan.Levels).All(level => plan.CodeCount(level) == Plan.CodeCount(level)), "shapes differ");
-        Plan = plan;
+        _current = plan;
         _largestNorms = Recheck.LargestNorms(plan, _threads);
         float[] centre = SimdEncoder.Centre(plan, _threads);
         _plan.Replace(plan, centre);
@@ -125,9 +126,9 @@ internal sealed class CudaEncoder : IEncoder
     }
 
     // One call is copied to the device while another computes and a third is copied back.
-    public int CallsAtOnce => kSlots;
+    public override int CallsAtOnce => kSlots;
 
-    public unsafe IDisposable? Pin(RowMatrix rows) => PinnedRange.TryPin(_device, rows.DangerousGetHandle(), rows.Count * rows.Dimension * sizeof(float));
+    public override unsafe IDisposable? Pin(RowMatrix rows) => PinnedRange.TryPin(_device, rows.DangerousGetHandle(), rows.Count * rows.Dimension * sizeof(float));
 
     /// <summary>Whether <see cref="Choice"/> has been measured, or was given.</summary>
     internal bool IsCalibrated => _calibrated;
@@ -138,37 +139,7 @@ internal sealed class CudaEncoder : IEncoder
     /// <summary>Rows that the device takes at a time.</summary>
     internal int BatchRows => _batchRows;
 
-    public bool TakesNarrowRows => true;
-
-    public unsafe EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
-    {
-        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
-        fixed (float* first = rows.Values)
-            return Encode(new HostRows(first, rows), codes, squaredErrors);
-    }
-
-    public unsafe EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)
-    {
-        EncodeArguments.Check(Plan, rows.Count, rows.Dimension, codes, squaredErrors);
-        fixed (ushort* first = rows.Bits)
-            return Encode(new HostRows(first, rows), codes, squaredErrors);
-    }
-
-    public bool TakesShadows => true;
-
-    public unsafe EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
-    {
-        EncodeArguments.Check(Plan, shadow.Count, shadow.Dimension, codes, default);
-        fixed (ushort* first = shadow.Bits)
-            return Encode(new HostRows(first, shadow, isShadow: true), codes, default, readRow);
-    }
-
-    /// <summary>The same for arguments that have been checked.</summary>
-    /// <param name="rows">[n, d].</param>
-    /// <param name="codes">[n, L].</param>
-    /// <param name="squaredErrors">[n] or empty.</param>
-    /// <param name="readRow">Reads the row behind a shadow, by its <see cref="HostRows.Number"/>; for shadows and for nothing else.</param>
-    public EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
+    public override EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         var report = new EncodeReport((long)rows.Count * Plan.Levels, 0, 0, 0);
@@ -238,7 +209,7 @@ internal sealed class CudaEncoder : IEncoder
         return report;
     }
 
-    public void Dispose()
+    public override void Dispose()
     {
         _disposed = true;
         while (_idle.TryTake(out Slot? slot))

@@ -6,7 +6,7 @@ namespace MmeSid.Kernels.Cuda;
 /// Encode on several GPUs: each has the whole plan and chooses its screens by itself. A call of less than two batches goes to the GPU with the fewest calls at
 /// the moment; a larger one is cut into parts of consecutive rows, one per GPU. Which GPU encodes a row changes nothing in its codes.
 /// </summary>
-internal sealed class CudaEncoderOnSeveral : IEncoder
+internal sealed class CudaEncoderOnSeveral : HostRowsEncoder
 {
     private readonly CudaEncoder[] _encoders;
     private readonly int[] _calls;
@@ -32,45 +32,20 @@ internal sealed class CudaEncoderOnSeveral : IEncoder
         _leastPartRows = leastPartRows > 0 ? leastPartRows : _encoders.Max(encoder => encoder.BatchRows);
     }
 
-    public EncodePlan Plan => _encoders[0].Plan;
+    public override EncodePlan Plan => _encoders[0].Plan;
 
-    public int CallsAtOnce => _encoders.Sum(encoder => encoder.CallsAtOnce);
-
-    public bool TakesNarrowRows => true;
+    public override int CallsAtOnce => _encoders.Sum(encoder => encoder.CallsAtOnce);
 
     // What one device pins is pinned for all.
-    public IDisposable? Pin(RowMatrix rows) => _encoders[0].Pin(rows);
+    public override IDisposable? Pin(RowMatrix rows) => _encoders[0].Pin(rows);
 
-    public unsafe EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
-    {
-        EncodeArguments.Check(Plan, rows, codes, squaredErrors);
-        fixed (float* first = rows.Values)
-            return Encode(new HostRows(first, rows), codes, squaredErrors);
-    }
-
-    public unsafe EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)
-    {
-        EncodeArguments.Check(Plan, rows.Count, rows.Dimension, codes, squaredErrors);
-        fixed (ushort* first = rows.Bits)
-            return Encode(new HostRows(first, rows), codes, squaredErrors);
-    }
-
-    public bool TakesShadows => true;
-
-    public unsafe EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
-    {
-        EncodeArguments.Check(Plan, shadow.Count, shadow.Dimension, codes, default);
-        fixed (ushort* first = shadow.Bits)
-            return Encode(new HostRows(first, shadow, isShadow: true), codes, default, readRow);
-    }
-
-    public void Dispose()
+    public override void Dispose()
     {
         foreach (CudaEncoder? encoder in _encoders)
             encoder?.Dispose();
     }
 
-    private unsafe EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
+    public override unsafe EncodeReport Encode(HostRows rows, Span<ushort> codes, Span<float> squaredErrors, ReadRow? readRow = null)
     {
         int[] gpus = Take(Math.Clamp(rows.Count / _leastPartRows, 1, _encoders.Length));
         try

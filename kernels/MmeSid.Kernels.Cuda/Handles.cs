@@ -35,24 +35,18 @@ internal sealed class DeviceMemory<T> : CudaHandle
     public long Length { get; }
 
     /// <summary>Uninitialised values; at least one, so that every buffer has an address.</summary>
-    /// <exception cref="InsufficientMemoryException">The device has not enough.</exception>
+    /// <exception cref="BackendUnavailableException">The device has not enough.</exception>
     public static unsafe DeviceMemory<T> Allocate(CudaDevice device, long length)
     {
         device.MakeCurrent();
         int status = Driver.cuMemAlloc_v2(out nint pointer, (nuint)(Math.Max(1, length) * sizeof(T)));
-        if (status != 0)
+        if (status == Driver.kOutOfMemory)
         {
             _ = Driver.cuMemGetInfo_v2(out nuint free, out nuint total);
-            try
-            {
-                Driver.Check(status, "cuMemAlloc");
-            }
-            catch (InsufficientMemoryException)
-            {
-                throw new InsufficientMemoryException(
-                    $"CUDA: {length * sizeof(T) / 1e6:F0} MB more are needed on {device.Name}, {free / 1e6:F0} MB of its {total / 1e6:F0} MB are free");
-            }
+            throw new BackendUnavailableException(
+                $"CUDA: {length * sizeof(T) / 1e6:F0} MB more are needed on {device.Name}, {free / 1e6:F0} MB of its {total / 1e6:F0} MB are free");
         }
+        Driver.Check(status, "cuMemAlloc");
         return new(device, pointer, length);
     }
 

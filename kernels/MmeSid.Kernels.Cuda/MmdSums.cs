@@ -37,7 +37,7 @@ public sealed partial class CudaBackend
     private const int kMmdSharedBytes = ProductTiles.kBytes + ProductTiles.kThreads / 32 * (sizeof(double) + sizeof(float));
 
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">Both sets do not fit the device's memory: 4·(n + m)·d bytes.</exception>
+    /// <exception cref="BackendUnavailableException">Both sets do not fit the device's memory: 4·(n + m)·d bytes.</exception>
     public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel)
     {
         OpArguments.CheckMmdSums(source, target, kernel);

@@ -39,7 +39,7 @@ public sealed partial class CudaBackend
 
     /// <inheritdoc/>
     /// <remarks>4·n·d bytes of the device's memory for the rows, 4·n·K for their products where there is room, and what is proportional to n + K.</remarks>
-    /// <exception cref="InsufficientMemoryException">The rows do not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">The rows do not fit the device's memory.</exception>
     public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials)
     {
         OpArguments.CheckSinkhornAssign(rows, codewords, options, codes, potentials);

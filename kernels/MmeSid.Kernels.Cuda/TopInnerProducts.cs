@@ -44,7 +44,7 @@ public sealed partial class CudaBackend
 
     /// <inheritdoc/>
     /// <remarks>Items stream through the device, once per some thousand queries (k ≤ 256): their number is not limited by its memory.</remarks>
-    /// <exception cref="InsufficientMemoryException">The device cannot hold two batches of items and the queries of a scan.</exception>
+    /// <exception cref="BackendUnavailableException">The device cannot hold two batches of items and the queries of a scan.</exception>
     public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
     {
         OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);

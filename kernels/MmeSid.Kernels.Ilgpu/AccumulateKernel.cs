@@ -74,7 +74,7 @@ internal static class AccumulateKernel
 public sealed partial class IlgpuBackend
 {
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">The sums and one row do not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">The sums and one row do not fit the device's memory.</exception>
     public void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts)
     {
         OpArguments.CheckAccumulate(rows, codes, codeCount, sums, counts);

@@ -48,7 +48,7 @@ public sealed partial class IlgpuBackend : IBackend
     public string Device => Gpu.Name;
 
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">The plan does not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">The plan does not fit the device's memory.</exception>
     public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(plan);

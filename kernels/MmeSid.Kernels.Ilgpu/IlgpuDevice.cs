@@ -95,7 +95,7 @@ internal sealed class IlgpuDevice
 
     /// <summary>The exception that the caller of an operation sees for one of ILGPU's.</summary>
     public static Exception Translate(AcceleratorException error) => error is CudaException { Error: nameof(CudaError.CUDA_ERROR_OUT_OF_MEMORY) }
-        ? new InsufficientMemoryException("ilgpu: the device's memory is exhausted", error)
+        ? new BackendUnavailableException("ilgpu: the device's memory is exhausted", error)
         : new NativeException("ILGPU", error.TargetSite?.Name ?? "a call", 0, error.Message);
 
     // ILGPU asks for "cuda", which is found as libcuda.so only where CUDA's development files are; the driver itself brings libcuda.so.1.

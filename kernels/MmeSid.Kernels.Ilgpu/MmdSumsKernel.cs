@@ -199,7 +199,7 @@ internal static class MmdSumsKernel
 public sealed partial class IlgpuBackend
 {
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">Both sets do not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">Both sets do not fit the device's memory.</exception>
     public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel)
     {
         OpArguments.CheckMmdSums(source, target, kernel);

@@ -157,7 +157,7 @@ public sealed partial class IlgpuBackend
     internal int QueriesPerScan { get; init; } = 1 << 14;
 
     /// <inheritdoc/>
-    /// <exception cref="InsufficientMemoryException">A batch of items and queries, 320 MB, does not fit the device's memory.</exception>
+    /// <exception cref="BackendUnavailableException">A batch of items and queries, 320 MB, does not fit the device's memory.</exception>
     public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
     {
         OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);

@@ -134,9 +134,9 @@ public sealed class CudaEncoderTests
     }
 
     [Theory]
-    [InlineData("cuMemAlloc_v2", 1, 2, typeof(InsufficientMemoryException))]
-    [InlineData("cuMemAlloc_v2", 9, 2, typeof(InsufficientMemoryException))]
-    [InlineData("cuMemHostAlloc", 2, 2, typeof(InsufficientMemoryException))]
+    [InlineData("cuMemAlloc_v2", 1, 2, typeof(BackendUnavailableException))]
+    [InlineData("cuMemAlloc_v2", 9, 2, typeof(BackendUnavailableException))]
+    [InlineData("cuMemHostAlloc", 2, 2, typeof(BackendUnavailableException))]
     [InlineData("cuLaunchKernel", 1, 701, typeof(NativeException))]
     [InlineData("cuLaunchKernel", 4, 719, typeof(NativeException))]
     [InlineData("cuStreamSynchronize", 1, 719, typeof(NativeException))]

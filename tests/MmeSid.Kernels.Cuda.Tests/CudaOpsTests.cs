@@ -148,7 +148,7 @@ public sealed class CudaOpsTests
         try
         {
             Exception error = Assert.ThrowsAny<Exception>(() => Run(backend, op));
-            Assert.IsType(status == 2 ? typeof(InsufficientMemoryException) : typeof(NativeException), error);
+            Assert.IsType(status == 2 ? typeof(BackendUnavailableException) : typeof(NativeException), error);
             Assert.Contains("CUDA", error.Message, StringComparison.Ordinal);
         }
         finally

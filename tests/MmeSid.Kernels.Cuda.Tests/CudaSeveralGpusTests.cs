@@ -62,10 +62,10 @@ public sealed class CudaSeveralGpusTests
     }
 
     [Theory]
-    [InlineData(0, "cuMemAlloc_v2", 1, 2, typeof(InsufficientMemoryException))]
-    [InlineData(1, "cuMemAlloc_v2", 1, 2, typeof(InsufficientMemoryException))]
-    [InlineData(1, "cuMemAlloc_v2", 20, 2, typeof(InsufficientMemoryException))]
-    [InlineData(1, "cuMemHostAlloc", 1, 2, typeof(InsufficientMemoryException))]
+    [InlineData(0, "cuMemAlloc_v2", 1, 2, typeof(BackendUnavailableException))]
+    [InlineData(1, "cuMemAlloc_v2", 1, 2, typeof(BackendUnavailableException))]
+    [InlineData(1, "cuMemAlloc_v2", 20, 2, typeof(BackendUnavailableException))]
+    [InlineData(1, "cuMemHostAlloc", 1, 2, typeof(BackendUnavailableException))]
     [InlineData(0, "cuLaunchKernel", 1, 701, typeof(NativeException))]
     [InlineData(1, "cuLaunchKernel", 4, 719, typeof(NativeException))]
     [InlineData(1, "cuStreamSynchronize", 1, 719, typeof(NativeException))]
