@@ -1,3 +1,4 @@
+using MmeSid.Training.Optimization;
 using TorchSharp.Modules;
 
 namespace MmeSid.Training.Tests;
@@ -119,7 +120,7 @@ public sealed class OptimizerTests : IDisposable
         using Sequential model = Model();
         using OptimizerHelper optimizer = Optimizer(kind, model);
         Train(model, optimizer, 5);
-        ModelCheckpoint.Save(path, model, optimizer, new Dictionary<string, string> { ["step"] = "5" });
+        ModelCheckpoint.Save(path, model, optimizer, metadata: new Dictionary<string, string> { ["step"] = "5" });
         Train(model, optimizer, 5);
         byte[] random = get_rng_state().bytes.ToArray();
 

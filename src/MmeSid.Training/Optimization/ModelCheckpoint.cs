@@ -3,22 +3,24 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace MmeSid.Training;
+namespace MmeSid.Training.Optimization;
 
 /// <summary>
 /// All that a training run needs to go on bit for bit, in one <c>.safetensors</c> file: the module's parameters and buffers (<c>model.…</c>), the
-/// optimizer's state per parameter (<c>optimizer.i.…</c>) and rates per group (<c>optimizer.rates</c>), and the CPU's random generator (<c>random</c>).
+/// optimizer's state per parameter (<c>optimizer.i.…</c>) and rates per group (<c>optimizer.rates</c>), the CPU's random generator (<c>random</c>), and the
+/// parameters and buffers that have been best so far, where there are any (<c>best.…</c>).
 /// </summary>
 public static class ModelCheckpoint
 {
-    private const string kModel = "model.", kRates = "optimizer.rates", kRandom = "random";
+    private const string kModel = "model.", kBest = "best.", kRates = "optimizer.rates", kRandom = "random";
 
     /// <summary>Writes the state; the file appears whole or not at all and replaces the one there.</summary>
     /// <param name="path">File to write.</param>
     /// <param name="module">What is trained.</param>
     /// <param name="optimizer">Adam, AdamW or SGD.</param>
+    /// <param name="best">The best parameters and buffers so far by name, or null.</param>
     /// <param name="metadata">Free texts: the step, options, what the run was made from.</param>
-    public static void Save(string path, nn.Module module, OptimizerHelper optimizer, IReadOnlyDictionary<string, string>? metadata = null)
+    public static void Save(string path, nn.Module module, OptimizerHelper optimizer, IReadOnlyDictionary<string, Tensor>? best = null, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(optimizer);
@@ -26,6 +28,8 @@ public static class ModelCheckpoint
         var tensors = new List<(string, Tensor)>();
         foreach ((string name, Tensor tensor) in module.state_dict())
             tensors.Add((kModel + name, tensor));
+        foreach ((string name, Tensor tensor) in best ?? new Dictionary<string, Tensor>())
+            tensors.Add((kBest + name, tensor));
         List<OptimizerState> states = optimizer.state_dict().State;
         for (int i = 0; i < states.Count; i++)
             tensors.AddRange(Parts(states[i]).Select(part => ($"optimizer.{i}.{part.Name}", part.Tensor)));
@@ -35,9 +39,13 @@ public static class ModelCheckpoint
     }
 
     /// <summary>Reads a state into a module and an optimizer that were made as those of <see cref="Save"/> were.</summary>
+    /// <param name="path">File to read.</param>
+    /// <param name="module">Its parameters and buffers are written over.</param>
+    /// <param name="optimizer">Likewise.</param>
+    /// <param name="best">Takes the best parameters and buffers, in the caller's dispose scope; null where none are expected.</param>
     /// <returns>The free texts.</returns>
     /// <exception cref="InvalidDataException">The file is damaged, or of another model or optimizer.</exception>
-    public static IReadOnlyDictionary<string, string> Load(string path, nn.Module module, OptimizerHelper optimizer)
+    public static IReadOnlyDictionary<string, string> Load(string path, nn.Module module, OptimizerHelper optimizer, IDictionary<string, Tensor>? best = null)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(optimizer);
@@ -58,6 +66,8 @@ public static class ModelCheckpoint
         for (int i = 0; i < groups.Length; i++)
             groups[i].LearningRate = rates[i];
         random.set_rng_state(Taken(kRandom));
+        foreach (string name in tensors.Keys.Where(name => best is not null && name.StartsWith(kBest, StringComparison.Ordinal)).ToArray())
+            best!.Add(name[kBest.Length..], Taken(name).MoveToOuterDisposeScope());
         if (tensors.Count > 0)
             throw new InvalidDataException($"{path}: holds {tensors.Keys.Order(StringComparer.Ordinal).First()}, which the model and its optimizer have not");
         return file.Metadata;
@@ -89,6 +99,14 @@ public static class ModelCheckpoint
             foreach ((string name, Tensor target) in Parts(state).Where(part => part.Name != "step"))
                 Copy(prefix + name, target);
         }
+    }
+
+    /// <summary>Reads the free texts alone.</summary>
+    /// <exception cref="InvalidDataException">The file is damaged.</exception>
+    public static IReadOnlyDictionary<string, string> ReadMetadata(string path)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        return file.Metadata;
     }
 
     private static (string Name, Tensor Tensor)[] Parts(OptimizerState state) => state switch

@@ -1,0 +1,190 @@
+using System.Diagnostics;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace MmeSid.Training.Optimization;
+
+/// <summary>
+/// Trains with AdamW: epochs of steps, a learning rate by step, the best epoch kept, an end when nothing improves, and a checkpoint from which a run
+/// that was cut short goes on. On the CPU the same learner, options and threads give the same bytes, resumed or not.
+/// </summary>
+public static class TrainingLoop
+{
+    private const string kKey = "key", kState = "state";
+
+    /// <summary>Trains the learner's module; at the end it has the parameters of the best epoch and is in evaluation mode.</summary>
+    /// <param name="learner">Model, data, loss.</param>
+    /// <param name="options">Epochs, rates, checkpoint.</param>
+    /// <param name="progress">Told every step.</param>
+    /// <param name="cancellation">Looked at before each step; then a checkpoint is written.</param>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="DivergenceException">The loss is NaN or infinite: the step, its parts and what to try.</exception>
+    /// <exception cref="InvalidDataException">The checkpoint is damaged or of another run.</exception>
+    public static LoopResult Run(ILearner learner, LoopOptions options, IProgress<LoopProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(learner);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        using DisposeScope scope = NewDisposeScope();
+        using AdamW optimizer = optim.AdamW(learner.Module.parameters(), options.LearningRate, beta2: options.SecondMoment, weight_decay: options.WeightDecay);
+        var best = new Dictionary<string, Tensor>();
+        LoopState state = Load(learner.Module, optimizer, best, options) ?? new LoopState();
+        long steps = (long)options.Epochs * learner.StepsPerEpoch;
+        long lastSave = Stopwatch.GetTimestamp();
+        bool stopped = IsOutOfPatience(state, options);
+        while (state.Epoch < options.Epochs && !stopped)
+        {
+            learner.Module.train();
+            for (; state.Step < learner.StepsPerEpoch; state.Step++)
+            {
+                if (cancellation.IsCancellationRequested)
+                {
+                    _ = Save(learner.Module, optimizer, best, state, options);
+                    cancellation.ThrowIfCancellationRequested();
+                }
+                Step(learner, optimizer, state, options, steps);
+                string? problem = null;
+                if (Stopwatch.GetElapsedTime(lastSave) >= options.CheckpointInterval)
+                {
+                    state.Step++;
+                    problem = Save(learner.Module, optimizer, best, state, options);
+                    state.Step--;
+                    lastSave = Stopwatch.GetTimestamp();
+                }
+                progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch + state.Step + 1, steps, null, problem));
+            }
+            EpochReport report = EndEpoch(learner, best, state, options, steps);
+            stopped = IsOutOfPatience(state, options);
+            progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch, steps, report));
+        }
+        Restore(learner.Module, best);
+        learner.Module.eval();
+        return new LoopResult(state.Epochs, state.BestEpoch, stopped);
+    }
+
+    private static void Step(ILearner learner, AdamW optimizer, LoopState state, LoopOptions options, long steps)
+    {
+        long start = Stopwatch.GetTimestamp();
+        long step = (long)state.Epoch * learner.StepsPerEpoch + state.Step;
+        foreach (optim.ILearningRateController group in optimizer.ParamGroups)
+            group.LearningRate = options.RateAt(step, steps);
+        using DisposeScope scope = NewDisposeScope();
+        optimizer.zero_grad();
+        StepLoss loss = learner.Loss(state.Epoch, state.Step);
+        double total = Add("", loss.Total);
+        foreach ((string name, Tensor value) in loss.Parts)
+            Add(name, value);
+        if (!double.IsFinite(total))
+        {
+            string parts = string.Join(", ", loss.Parts.Select(part => FormattableString.Invariant($"{part.Name} {part.Value.ToDouble():G4}")));
+            throw new DivergenceException(FormattableString.Invariant(
+                $"the loss is {total} at step {state.Step + 1} of epoch {state.Epoch + 1}{(parts.Length > 0 ? $" ({parts})" : "")}; try a smaller learning rate than {options.LearningRate:G3}, more warm-up steps, or a bound on the gradient norm"));
+        }
+        loss.Total.backward();
+        if (options.GradientNorm > 0)
+            _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
+        _ = optimizer.step();
+        using (no_grad())
+            learner.AfterStep(state.Epoch, state.Step);
+        state.Seconds += Stopwatch.GetElapsedTime(start).TotalSeconds;
+
+        double Add(string name, Tensor value)
+        {
+            double number = value.ToDouble();
+            state.Sums[name] = state.Sums.GetValueOrDefault(name) + number;
+            return number;
+        }
+    }
+
+    private static EpochReport EndEpoch(ILearner learner, Dictionary<string, Tensor> best, LoopState state, LoopOptions options, long steps)
+    {
+        double? score = null;
+        bool judged = (state.Epoch + 1) % options.ValidateEvery == 0 || state.Epoch + 1 == options.Epochs;
+        if (judged)
+        {
+            learner.Module.eval();
+            using DisposeScope scope = NewDisposeScope();
+            using (no_grad())
+                score = learner.Validate();
+        }
+        double count = learner.StepsPerEpoch;
+        double rate = options.RateAt(((state.Epoch + 1L) * learner.StepsPerEpoch) - 1, steps);
+        var report = new EpochReport(state.Epoch + 1, state.Sums[""] / count,
+            state.Sums.Skip(1).ToDictionary(part => part.Key, part => part.Value / count), score, rate, state.Seconds);
+        double gain = score ?? (judged ? -report.Loss : double.NegativeInfinity);
+        if (gain > state.BestScore)
+        {
+            (state.BestScore, state.BestEpoch) = (gain, report.Epoch);
+            Keep(learner.Module, best);
+        }
+        state.Epochs.Add(report);
+        state.Epoch++;
+        state.Step = 0;
+        state.Seconds = 0;
+        state.Sums.Clear();
+        return report;
+    }
+
+    private static bool IsOutOfPatience(LoopState state, LoopOptions options) =>
+        options.Patience > 0 && state.BestEpoch > 0 && state.Epoch - state.BestEpoch >= options.Patience;
+
+    private static void Keep(nn.Module module, Dictionary<string, Tensor> best)
+    {
+        using (no_grad())
+        {
+            foreach ((string name, Tensor tensor) in module.state_dict())
+            {
+                if (best.TryGetValue(name, out Tensor? kept))
+                    kept.copy_(tensor);
+                else
+                    best.Add(name, tensor.detach().clone());
+            }
+        }
+    }
+
+    private static void Restore(nn.Module module, Dictionary<string, Tensor> best)
+    {
+        using (no_grad())
+        {
+            foreach ((string name, Tensor tensor) in module.state_dict())
+            {
+                if (best.TryGetValue(name, out Tensor? kept))
+                    tensor.copy_(kept);
+            }
+        }
+    }
+
+    // Where the system refuses, training is worth more than its checkpoint.
+    private static string? Save(nn.Module module, AdamW optimizer, Dictionary<string, Tensor> best, LoopState state, LoopOptions options)
+    {
+        if (options.CheckpointPath is null)
+            return null;
+        try
+        {
+            ModelCheckpoint.Save(options.CheckpointPath, module, optimizer, best, new Dictionary<string, string> { [kKey] = options.CheckpointKey, [kState] = state.Format() });
+            return null;
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            return $"checkpoint not written: {problem.Message}";
+        }
+    }
+
+    private static LoopState? Load(nn.Module module, AdamW optimizer, Dictionary<string, Tensor> best, LoopOptions options)
+    {
+        if (options.CheckpointPath is not { } path || !File.Exists(path))
+            return null;
+        IReadOnlyDictionary<string, string> texts = ModelCheckpoint.ReadMetadata(path);
+        if (!texts.TryGetValue(kKey, out string? key) || !texts.TryGetValue(kState, out string? state))
+            throw new InvalidDataException($"{path}: is no checkpoint of a training loop");
+        if (key != options.CheckpointKey)
+        {
+            return options.ReplaceOtherCheckpoint ? null
+                : throw new InvalidDataException($"{path}: checkpoint of another run (other data or options); delete it or name another file");
+        }
+        LoopState parsed = LoopState.Parse(state);
+        _ = ModelCheckpoint.Load(path, module, optimizer, best);
+        return parsed;
+    }
+}
