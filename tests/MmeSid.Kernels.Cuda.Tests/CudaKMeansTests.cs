@@ -201,10 +201,11 @@ public sealed class CudaKMeansTests
         // The first prepares the encoder.
         held.Step(CancellationToken.None);
         (long stepIn, long stepOut) = Moved(() => held.Step(CancellationToken.None));
-        const int padded = 128;
-        Assert.InRange(stepOut, 4 * codes * d, 4 * codes * d + 512);
-        Assert.InRange(stepIn, 2 * codes * d, padded * (2 * 32 + 4) + 4 * d + 512);
-        Assert.True(stepIn + stepOut < n * sizeof(ushort) + 8 * codes * d + padded * 64, "rows, codes or sums have crossed the link");
+        // Numbers of batches take less than the codes of the rows would.
+        const int few = 512;
+        int padded = Screens.CodesMultiple(codes), operands = padded * Screens.RowBytes(ScreenKind.Float16, d);
+        Assert.InRange(stepOut, 4 * codes * d, 4 * codes * d + few);
+        Assert.InRange(stepIn, operands, operands + 4 * padded + 4 * d + few);
 
         static (long In, long Out) Moved(Action work)
         {
@@ -251,7 +252,7 @@ public sealed class CudaKMeansTests
         foreach (int call in new[] { 1, 3, 6, 8, 9, 10, 13, 15, 17, 19, 22, 25, 30 })
             failures.Add("cuMemAlloc_v2", call, 2);
         failures.Add("cuMemHostAlloc", 2, 2);
-        foreach (int call in new[] { 1, 3, 5, 9, 40, 60 })
+        foreach (int call in new[] { 1, 3, 5, 9, 24, 40 })
             failures.Add("cuLaunchKernel", call, 719);
         failures.Add("cuMemcpyDtoHAsync_v2", 1, 999);
         failures.Add("cuMemcpyDtoDAsync_v2", 1, 999);
