@@ -116,9 +116,8 @@ internal sealed class CudaHeldRows : IHeldRows
     public void Start(ReadOnlySpan<int> rows)
     {
         Codebook codebook = Fit(rows.Length);
-        Place(codebook, rows, targets: 0);
         _stream.Fill(_codes, 0, _count);
-        _stream.Synchronize();
+        Place(codebook, rows, targets: 0);
     }
 
     public void Start(ReadOnlySpan<float> centroids, ReadOnlySpan<ushort> codes)
@@ -164,10 +163,8 @@ internal sealed class CudaHeldRows : IHeldRows
 
     public void Restart(ReadOnlySpan<int> rows)
     {
-        if (rows.IsEmpty)
-            return;
-        Place(Started, rows, Started.Empty.Value);
-        _stream.Synchronize();
+        if (!rows.IsEmpty)
+            Place(Started, rows, Started.Empty.Value);
     }
 
     public void ReadCentroids(Span<float> centroids) => _stream.Read(centroids, Started.Centroids);

@@ -24,7 +24,7 @@ internal struct SeedingArguments
 
 /// <summary>
 /// Greedy k-means++ on rows of the device (<see cref="ILloyd.SeedPlusPlus"/>). Over the link go 8·K·C bytes of random numbers and 4 bytes per row of
-/// the sample, 4·K bytes come back.
+/// the sample, 4·K bytes come back. Takes 8·C bytes a row of the sample while it runs.
 /// </summary>
 internal static class CudaSeeding
 {

@@ -99,16 +99,18 @@ KERNEL(kThreads) kmeans_seeding_choose(SeedingArguments a)
     for (int c = 1; c < candidates; c++)
         best = totals[c] < totals[best] ? c : best;
     double total = totals[best];
-    if (thread_index() == 0)
+    for (int c = warp_index(); c < a.candidates; c += kWarps)
     {
-        *a.best = best;
-        a.seeds[a.step] = row_of(a, a.drawn[best]);
-        if (total == 0)
-            *a.found = smaller(*a.found, a.step + 1);
-    }
-    sync_block();
-    for (int c = warp_index(); c < a.candidates && a.step + 1 < a.codes; c += kWarps)
-    {
+        // Whoever draws the next candidate in its place tells which row it was.
+        if (c == best && lane_index() == 0)
+        {
+            *a.best = best;
+            a.seeds[a.step] = row_of(a, a.drawn[best]);
+            if (total == 0)
+                *a.found = smaller(*a.found, a.step + 1);
+        }
+        if (a.step + 1 == a.codes)
+            continue;
         double target = a.uniform[(s64)a.step * a.candidates + c] * total;
         int drawn = draw_row(a.distances + (s64)best * a.count, a.block_sums + (s64)best * blocks_of(a), a.count, target);
         if (lane_index() == 0)

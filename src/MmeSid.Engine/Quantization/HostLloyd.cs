@@ -79,11 +79,12 @@ internal sealed class HostLloyd : ILloyd
         var drawn = new int[uniform.Length];
         for (int c = 0; c < drawn.Length; c++)
         {
-            drawn[c] = WeightedDraw.Row(blockSums, uniform[c] * total, block =>
+            // Rows that are not finite have no order; the search names them.
+            drawn[c] = Math.Max(0, WeightedDraw.Row(blockSums, uniform[c] * total, block =>
             {
                 int start = block * RowColumns.kRowsPerBlock;
                 return weights.AsSpan(start, Math.Min(RowColumns.kRowsPerBlock, weights.Length - start));
-            });
+            }));
         }
         return drawn;
     }
