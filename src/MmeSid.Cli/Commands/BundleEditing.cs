@@ -21,7 +21,7 @@ internal static class BundleEditing
 
     /// <summary><c>append</c> and <c>update</c>: encodes the rows of the tables named on the command line and changes the bundle with them.</summary>
     public static Command CreateByRows(
-        string name, string description, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
+        string name, string description, Func<SidBundle, EmbeddingTable, SidTable, EmbeddingTable?, int, CancellationToken, BundleChange> change, string counted)
     {
         var command = new Command(name, description) { BundleOptions.Bundle, Output, OutputOptions.Force, BundleOptions.Beam };
         TableOptions.AddReading(command);
@@ -30,7 +30,7 @@ internal static class BundleEditing
             using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
             using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
             (SidTable codes, _) = Assignment.Collect(run, table, encoder);
-            BundleChange changed = change(bundle, table, codes, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
+            BundleChange changed = change(bundle, table, codes, null, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
             run.Results.Value(counted, table.Count);
             run.Results.Value("items", changed.Content.Items.Count);
             Settlement.Report(run.Results, changed.Content, changed.Settling);

@@ -73,11 +73,11 @@ internal static class InspectCommand
     {
         SidBundle bundle = SidBundle.Open(folder);
         if (run.Get(embeddings) is not { Length: > 0 })
-            return HealthReport.Measure(bundle, rows: null, users: null, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation);
+            return HealthReport.Measure(bundle, rows: null, encoded: null, users: null, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation);
         using EmbeddingTable rows = Health.InOrderOf(bundle, TableOptions.Join(run, TableOptions.Open(run, embeddings), bundle.Preprocessing));
         IReadOnlyList<UserHistory>? users = sequences is null ? null : Health.Histories(bundle, InteractionSequences.ReadFile(sequences));
         return run.Progress.Step($"measure {Path.GetFileName(Path.TrimEndingDirectorySeparator(folder))}",
-            () => HealthReport.Measure(bundle, rows, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
+            () => HealthReport.Measure(bundle, rows, encoded: null, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
     }
 
     private static void ShowManifest(ResultSheet results, SidBundle bundle)

@@ -14,7 +14,7 @@ internal static class TrainCommand
     public static Command Create()
     {
         var train = new Command("train", "Train a quantizer on embeddings and write a bundle: codebooks, raw codes and settled SIDs of the rows, item ids, manifest.");
-        foreach (QuantizerKind kind in Enum.GetValues<QuantizerKind>())
+        foreach (QuantizerKind kind in QuantizerKinds.KMeans)
             train.Add(Create(kind));
         return train;
     }
