@@ -1,3 +1,4 @@
+using MmeSid.Engine.Quantization;
 using MmeSid.Kernels;
 
 namespace MmeSid.Training.Quantization;
@@ -104,6 +105,12 @@ public sealed record LearnedQuantizerOptions
 
     /// <summary>τ of <see cref="InfoNceLoss"/>.</summary>
     public double Temperature { get; init; } = 0.1;
+
+    /// <summary>How several tables become one row before the first network. <see cref="InputFusion.None"/>: side by side, so that the first layer sees them all.</summary>
+    public InputFusion Fusion { get; init; }
+
+    /// <summary>Weights of <see cref="InputFusion.Mean"/>, one per table, positive; null: all 1.</summary>
+    public IReadOnlyList<double>? FusionWeights { get; init; }
 
     /// <summary>Seed of the first weights.</summary>
     public ulong Seed { get; init; } = 1;
