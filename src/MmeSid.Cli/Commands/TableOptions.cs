@@ -76,9 +76,11 @@ internal static class TableOptions
     }
 
     /// <summary>Opens every table; on failure none stays open.</summary>
-    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, Option<string[]>? embeddings = null)
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, Option<string[]>? embeddings = null) => Open(run, run.Need(embeddings ?? Embeddings));
+
+    /// <summary>Opens the tables of these paths; on failure none stays open.</summary>
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, string[] paths)
     {
-        string[] paths = run.Need(embeddings ?? Embeddings);
         var tables = new List<EmbeddingTable>();
         try
         {

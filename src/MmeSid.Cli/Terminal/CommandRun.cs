@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using MmeSid.Cli.Commands;
 using MmeSid.Engine.Files;
 using MmeSid.Kernels;
+using MmeSid.Training.Optimization;
 
 namespace MmeSid.Cli.Terminal;
 
@@ -127,7 +128,7 @@ internal sealed class CommandRun
 
     private static bool IsExpected(Exception exception) => exception
         is InvalidDataException or ArgumentException or IOException or UnauthorizedAccessException or BackendUnavailableException
-        or NativeException or OutOfMemoryException or OperationCanceledException;
+        or NativeException or OutOfMemoryException or OperationCanceledException or DivergenceException;
 
     private static string Line(Exception exception)
     {

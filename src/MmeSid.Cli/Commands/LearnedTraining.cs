@@ -1,0 +1,169 @@
+using System.Security.Cryptography;
+using System.Text;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Assignment;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+using MmeSid.Engine.Quantization;
+using MmeSid.Engine.Sids;
+using MmeSid.Kernels;
+using MmeSid.Training;
+using MmeSid.Training.Optimization;
+using MmeSid.Training.Quantization;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary>A modality on its way into a bundle.</summary>
+/// <param name="Shape">Its name and columns.</param>
+/// <param name="Rows">[n, d] after preprocessing.</param>
+/// <param name="Preprocessing">How its tables become these rows.</param>
+/// <param name="Inputs">Its raw tables.</param>
+internal sealed record ModalityInput(Modality Shape, EmbeddingTable Rows, Preprocessing Preprocessing, IReadOnlyList<BundleInput> Inputs);
+
+/// <summary>A modality's bundle, before it is written.</summary>
+internal sealed record LearnedBundle(string Name, BundleContent Content, AssignmentReport Assigned, SettlingReport Settled);
+
+/// <summary>From joined embeddings to bundles through a learned encoder: train, assign, settle. Used by <c>train mm-rq-vae</c>, <c>rq-vae</c> and <c>hvq</c>.</summary>
+internal sealed class LearnedTraining
+{
+    private readonly CommandRun _run;
+    private readonly QuantizerKind _kind;
+    private readonly LearnedQuantizerChoice _choice;
+    private readonly LearnedQuantizerOptions _options;
+    private readonly IBackend _backend;
+
+    /// <summary>Reads the options and loads libtorch, so that what cannot work fails before tables are read.</summary>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="BackendUnavailableException">There is no libtorch.</exception>
+    public LearnedTraining(CommandRun run, QuantizerKind kind, LearnedQuantizerChoice choice)
+    {
+        (_run, _kind, _choice) = (run, kind, choice);
+        _options = choice.Read(run);
+        _ = choice.ReadLoop(run, "");
+        _backend = GlobalOptions.CreateBackend(run.Parsed);
+        _ = choice.ReadStart(run, _backend, new Relay(_ => { }));
+        TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
+    }
+
+    /// <summary>Levels and codes.</summary>
+    public IReadOnlyList<int> Codes => _options.Codebooks.Codes;
+
+    /// <summary>Trains and assigns; reports what training did.</summary>
+    /// <param name="modalities">The same items in the same order.</param>
+    /// <returns>A bundle per modality.</returns>
+    public IReadOnlyList<LearnedBundle> Run(IReadOnlyList<ModalityInput> modalities)
+    {
+        long items = modalities[0].Rows.Count;
+        int batch = _choice.ReadBatch(_run, items);
+        Dictionary<string, string> described = _choice.Describe(_run, _options, batch);
+        LoopOptions loop = _choice.ReadLoop(_run, Key(modalities, described));
+        if (loop.CheckpointPath is { } checkpoint)
+        {
+            using var writable = OutputFile.Create(checkpoint, force: true);
+        }
+        if (_run.Need(SettlingChoice.Collisions) == CollisionName.Of(CollisionPolicy.Resettle))
+            CollisionSettling.RequireRoom([.. Codes], items);
+        (LoopResult result, IReadOnlyList<LearnedQuantizer> learned) = Train(modalities, batch, loop);
+        LearnedBundle[] bundles = [.. learned.Select((quantizer, j) => Assign(modalities[j], quantizer, described, result))];
+        Report(result, items);
+        return bundles;
+    }
+
+    /// <summary>The bundles are safe: the checkpoint goes. One that stays behind is no failure.</summary>
+    public void DeleteCheckpoint()
+    {
+        if (_choice.ReadLoop(_run, "").CheckpointPath is not { } path)
+            return;
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            _run.Progress.Note($"checkpoint not deleted: {problem.Message}");
+        }
+    }
+
+    private (LoopResult Result, IReadOnlyList<LearnedQuantizer> Learned) Train(IReadOnlyList<ModalityInput> modalities, int batch, LoopOptions loop)
+    {
+        Modality[] shapes = [.. modalities.Select(modality => modality.Shape)];
+        using var batches = new ItemBatches([.. modalities.Select(modality => modality.Rows)], batch, _run.Seed);
+        using QuantizerModel model = _kind == QuantizerKind.Hvq ? new Hvq(shapes[0], _options) : new MmRqVae(shapes, _options, _kind);
+        LoopResult result = _run.Progress.Step($"train {QuantizerName.Of(_kind)}", (long)loop.Epochs * batches.PerEpoch, "steps", step =>
+        {
+            var clustering = new Relay(what => step.Reach(0, (long)loop.Epochs * batches.PerEpoch, $"first codewords, {what}"));
+            var learner = new QuantizerLearner(model, batches, _choice.ReadStart(_run, _backend, clustering));
+            return TrainingLoop.Run(learner, loop, new TrainingLoopProgress(_run, step), _run.Cancellation);
+        });
+        return (result, model.Result());
+    }
+
+    private LearnedBundle Assign(ModalityInput modality, LearnedQuantizer learned, Dictionary<string, string> described, LoopResult result)
+    {
+        using var encoder = new LearnedEncoder(learned.Quantizer, learned.Encoder, _backend, threads: GlobalOptions.ThreadCount(_run.Parsed));
+        (SidTable codes, AssignmentReport assigned) = Assignment.Collect(_run, modality.Rows, encoder);
+        using EmbeddingTable encoded = encoder.EncodeTable(modality.Rows);
+        SettlingOptions chosen = SettlingChoice.Of(_run, learned.Quantizer, modality.Rows.Count);
+        SettlingResult settled = _run.Progress.Step($"settle ({CollisionName.Of(chosen.Policy)})", modality.Rows.Count, "items", step =>
+        {
+            SettlingResult done = CollisionSettling.Settle(codes, learned.Quantizer, encoded, chosen, taken: null, _run.Cancellation);
+            step.Advance(modality.Rows.Count);
+            return done;
+        });
+        var metrics = new Dictionary<string, double>
+        {
+            ["colliding_items"] = settled.Report.Colliding,
+            ["moved_items"] = settled.Report.Moved,
+            ["epochs"] = result.Epochs.Count,
+            ["best_epoch"] = result.BestEpoch,
+            ["loss"] = result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss,
+        };
+        double error = assigned.SquaredError / modality.Rows.Count;
+        if (double.IsFinite(error))
+            metrics["mean_squared_error"] = error;
+        return new LearnedBundle(modality.Shape.Name, new BundleContent
+        {
+            Quantizer = learned.Quantizer,
+            Encoder = learned.Encoder,
+            Preprocessing = modality.Preprocessing,
+            Items = modality.Rows.Items,
+            Codes = codes,
+            Sids = settled.Sids,
+            Collisions = chosen.Policy,
+            Settling = chosen.Method,
+            Inputs = modality.Inputs,
+            Options = described,
+            Metrics = metrics,
+        }, assigned, settled.Report);
+    }
+
+    private void Report(LoopResult result, long items)
+    {
+        double seconds = result.Epochs.Sum(epoch => epoch.Seconds);
+        _run.Results.Value("quantizer", QuantizerName.Of(_kind));
+        _run.Results.Value("items", items);
+        _run.Results.Value("epochs", result.Epochs.Count, $"{result.Epochs.Count:N0}{(result.StoppedEarly ? ", stopped early" : "")}, the best is {result.BestEpoch:N0}");
+        _run.Results.Value("best_epoch", result.BestEpoch);
+        _run.Results.Value("loss", result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss);
+        _run.Results.Value("training_seconds", seconds, ResultSheet.Seconds(seconds));
+        if (_run.Verbose || _run.Json)
+            TrainingLoopProgress.Report(_run.Results, result.Epochs);
+    }
+
+    /// <summary>A hash over every option and the rows.</summary>
+    private string Key(IReadOnlyList<ModalityInput> modalities, Dictionary<string, string> described)
+    {
+        var text = new StringBuilder($"kind={QuantizerName.Of(_kind)}\n");
+        foreach ((string name, string value) in described)
+            text.Append($"{name}={value}\n");
+        foreach (ModalityInput modality in modalities)
+            text.Append($"table {modality.Shape.Name}={modality.Rows.Fingerprint()} {string.Join(',', modality.Shape.Parts)}\n");
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
+    }
+
+    /// <summary>Reports on the calling thread.</summary>
+    private sealed class Relay(Action<string> report) : IProgress<string>
+    {
+        public void Report(string value) => report(value);
+    }
+}
