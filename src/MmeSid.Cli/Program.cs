@@ -19,6 +19,7 @@ var root = new RootCommand("""
     LookupCommand.Create(),
     InspectCommand.Create(),
     ExportCommand.Create(),
+    EvaluateCommand.Create(),
     BenchCommand.Create(),
     DemoCommand.Create(),
 };

@@ -14,6 +14,9 @@ public static partial class TorchRuntime
     /// <summary>Environment variable that, set to anything but 0, hides libtorch from this program.</summary>
     public const string HideVariable = "MMESID_NO_LIBTORCH";
 
+    // Of glibc's malloc.h.
+    private const int kTrimThreshold = -1, kMmapMax = -4;
+
     private static readonly Lazy<string?> s_reason = new(Load);
 
     /// <summary>Why nothing can be trained here, in one line that says what to install; null where it can.</summary>
@@ -35,6 +38,19 @@ public static partial class TorchRuntime
             throw new BackendUnavailableException(reason);
         torch.set_num_threads(threads == 0 ? Environment.ProcessorCount : threads);
     }
+
+    /// <summary>Where tensors live.</summary>
+    /// <param name="name"><c>cpu</c>, <c>cuda</c>, or <c>auto</c>: the first GPU that libtorch can use, else the CPU.</param>
+    /// <exception cref="BackendUnavailableException">A GPU is asked for and libtorch can use none.</exception>
+    /// <exception cref="ArgumentException">The name is none of these.</exception>
+    public static torch.Device DeviceOf(string name) => name switch
+    {
+        "cpu" => torch.CPU,
+        "auto" => CudaDevices > 0 ? torch.CUDA : torch.CPU,
+        "cuda" => CudaDevices > 0 ? torch.CUDA
+            : throw new BackendUnavailableException($"libtorch {Version} can use no GPU here; a libtorch with CUDA is taken with ./build.sh --target Torch --libtorch <folder>"),
+        _ => throw new ArgumentException($"'{name}' is no device, expected auto, cpu or cuda"),
+    };
 
     private static string? Load()
     {
@@ -64,7 +80,20 @@ public static partial class TorchRuntime
             _ = setenv("OPENBLAS_CORETYPE", "SkylakeX", overwrite: 0);
         // Threads that wait for work by spinning stall each other where the cores are shared.
         _ = setenv("OMP_WAIT_POLICY", "PASSIVE", overwrite: 0);
+        // Every step asks for the same large tensors: handed back to the system in between, their pages are made and cleared again each time.
+        try
+        {
+            _ = mallopt(kMmapMax, 0);
+            _ = mallopt(kTrimThreshold, int.MaxValue);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // Another C library, which has its own ways.
+        }
     }
+
+    [LibraryImport("libc")]
+    private static partial int mallopt(int parameter, int value);
 
     [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int setenv(string name, string value, int overwrite);

@@ -1,10 +1,13 @@
 using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
+using MmeSid.Kernels;
+using MmeSid.Training;
+using MmeSid.Training.Recommendation;
 
 namespace MmeSid.Cli.Commands;
 
-/// <summary><c>mmesid embed text|interactions</c>: tables from words and from behaviour, without a model.</summary>
+/// <summary><c>mmesid embed text|interactions|collaborative</c>: tables from words, from behaviour, and from a model of behaviour.</summary>
 internal static class EmbedCommand
 {
     private static readonly Option<string> s_empty = new Option<string>("--empty")
@@ -13,10 +16,11 @@ internal static class EmbedCommand
         DefaultValueFactory = _ => "zero",
     }.AcceptOnlyFromAmong("zero", "drop", "refuse");
 
-    public static Command Create() => new("embed", "Make embeddings from texts or from user sequences.")
+    public static Command Create() => new("embed", "Make embeddings from texts, from user sequences, or out of a trained model.")
     {
         CreateText(),
         CreateInteractions(),
+        CreateCollaborative(),
     };
 
     private static Command CreateText()
@@ -79,6 +83,27 @@ internal static class EmbedCommand
         return command;
     }
 
+    private static Command CreateCollaborative()
+    {
+        Option<string> model = ModelOption.Create();
+        Option<string> output = Output();
+        var command = new Command("collaborative", "The item embeddings of a trained SASRec. It has not seen the last two events of any user, so SIDs made from them are free of what they are tested on.")
+        {
+            model, output, OutputOptions.Force,
+        };
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            string path = run.Need(output);
+            ModelFolder folder = ModelFolder.Open(run.Need(model));
+            TorchRuntime.Start(GlobalOptions.ThreadCount(parsed));
+            using SasRecModel trained = SasRecModel.Open(folder);
+            using RowMatrix rows = trained.ItemEmbeddings();
+            EmbeddingFiles.Write(run, path, () => (rows, folder.Items));
+            ReportFiles(run, path, folder.Items.Count, rows.Dimension);
+        }));
+        return command;
+    }
+
     private static Option<string> Input(string description) => new("--input", "-i") { Description = description, HelpName = "file", Required = true };
 
     private static Option<string> Output() => OutputOptions.Out("The table, .npy, float32; the item ids go beside it, into the same name with .items.txt (for --items).");
@@ -88,14 +113,19 @@ internal static class EmbedCommand
     private static void Write(CommandRun run, string path, Func<EmbeddingResult> embed)
     {
         EmbeddingResult result = EmbeddingFiles.Write(run, path, embed);
-        run.Results.Value("out", path);
-        run.Results.Value("items_out", EmbeddingFiles.ItemsPath(path));
-        run.Results.Value("items", result.Items.Count);
-        run.Results.Value("dimension", result.SingularValues.Count);
+        ReportFiles(run, path, result.Items.Count, result.SingularValues.Count);
         run.Results.Value("features", result.Features);
         run.Results.Value("entries", result.Entries);
         run.Results.Value("empty_items", result.EmptyCount, $"{result.EmptyCount:N0} ({run.Need(s_empty)})");
         run.Results.Value("largest_singular_value", result.SingularValues[0]);
         run.Results.Value("smallest_singular_value", result.SingularValues[^1]);
+    }
+
+    private static void ReportFiles(CommandRun run, string path, long items, int dimension)
+    {
+        run.Results.Value("out", path);
+        run.Results.Value("items_out", EmbeddingFiles.ItemsPath(path));
+        run.Results.Value("items", items);
+        run.Results.Value("dimension", dimension);
     }
 }

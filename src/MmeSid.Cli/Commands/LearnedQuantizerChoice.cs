@@ -1,9 +1,7 @@
 using System.CommandLine;
-using System.Globalization;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Quantization;
 using MmeSid.Kernels;
-using MmeSid.Training.Optimization;
 using MmeSid.Training.Quantization;
 
 namespace MmeSid.Cli.Commands;
@@ -25,14 +23,13 @@ internal sealed class LearnedQuantizerChoice
         [("mmd", ReconstructionLoss.Mmd), ("mse", ReconstructionLoss.Mse), ("both", ReconstructionLoss.Both), (kNone, ReconstructionLoss.None)];
 
     private static readonly LearnedQuantizerOptions s_paper = new();
-    private static readonly LoopOptions s_loop = QuantizerLearner.PaperLoop;
 
     private readonly QuantizerKind _kind;
-    private readonly Option<int> _levels, _width, _hiddenLayers, _epochs, _patience, _restarts, _startIterations, _restartAfter, _sinkhornIterations;
+    private readonly Option<int> _levels, _width, _hiddenLayers, _restarts, _startIterations, _restartAfter, _sinkhornIterations;
     private readonly Option<int?> _batch;
     private readonly Option<string> _codes, _reconstruction, _bandwidths, _path, _initialization, _fusion;
-    private readonly Option<string?> _fusionWeights, _checkpoint;
-    private readonly Option<double> _reconstructionWeight, _residualWeight, _alignmentWeight, _commitment, _temperature, _sinkhorn, _movingAverage, _rate, _decay, _gradientNorm;
+    private readonly Option<string?> _fusionWeights;
+    private readonly Option<double> _reconstructionWeight, _residualWeight, _alignmentWeight, _commitment, _temperature, _sinkhorn, _movingAverage;
     private readonly Option<bool> _averageKernels;
 
     public LearnedQuantizerChoice(QuantizerKind kind)
@@ -46,12 +43,7 @@ internal sealed class LearnedQuantizerChoice
             ? "Width of hidden layers, and of the vector that several tables are fused into."
             : "Width of hidden layers and codewords. The paper has 4096, the hidden size of its language model.", s_paper.Width, "columns");
         _hiddenLayers = Number("--hidden-layers", kind == QuantizerKind.Hvq ? "Hidden layers of each level's network." : "Hidden layers of encoder and decoder. The paper has 3.", kind == QuantizerKind.Hvq ? 1 : s_paper.HiddenLayers, "count");
-        _epochs = Number("--epochs", "Most passes over the items. The paper has up to 20,000.", s_loop.Epochs, "count");
-        _patience = Number("--patience", "Stop after so many epochs without a lower training loss; 0 never does. The paper has 2,000.", s_loop.Patience, "epochs");
         _batch = new("--batch") { Description = "Items of a batch, at least 2. The paper has 1024. [default: 1024, or all items where they are fewer]", HelpName = "count" };
-        _rate = Real("--learning-rate", "Learning rate of AdamW. The paper has 2e-4.", s_loop.LearningRate, "number");
-        _decay = Real("--weight-decay", "Weight decay of AdamW. The paper has 1e-4.", s_loop.WeightDecay, "number");
-        _gradientNorm = Real("--gradient-norm", "Scale gradients down to this norm; 0 leaves them, as the paper does.", 0, "number");
         _reconstruction = OneOf("--reconstruction", "What the decoder is judged by: mmd (batches as sets; the paper's), mse (row by row), both, or none.", joint ? "mmd" : "mse",
             [.. s_reconstructions.Select(entry => entry.Name).Where(name => kind != QuantizerKind.Hvq || name != kNone)]);
         _bandwidths = new("--mmd-bandwidths")
@@ -78,21 +70,19 @@ internal sealed class LearnedQuantizerChoice
         _fusion = OneOf("--fusion", "How several --embeddings become one row: none (side by side), mean (a weighted mean after a learned projection of each) or concat (a learned projection of all).",
             kNone, [kNone, "mean", "concat"]);
         _fusionWeights = new("--fusion-weights") { Description = "Weight of each table under --fusion mean, such as 1,0.5. [default: 1 each]", HelpName = "w,w,…" };
-        _checkpoint = new("--checkpoint")
-        {
-            Description = "File that keeps the state of training every 30 s and when interrupted: the same command line then goes on where it stopped. Deleted at the end; "
-                + "'none' keeps nothing. [default: the output's name with .checkpoint, begun anew by another command line]",
-            HelpName = "file",
-        };
     }
+
+    /// <summary>
+    /// Epochs, rates, device, checkpoint. The paper's rate and decay; its up to 20,000 epochs and 2,000 epochs of patience are for a data centre.
+    /// </summary>
+    public TrainingLoopOptions Loop { get; } = new(QuantizerLearner.PaperLoop);
 
     /// <summary>Where the result goes.</summary>
     public Option<string> Output { get; }
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_levels, _codes, _width, _hiddenLayers, _epochs, _patience, _batch, _rate, _decay, _gradientNorm,
-            _reconstruction, _bandwidths, _averageKernels, _reconstructionWeight, _residualWeight])
+        foreach (Option option in (Option[])[_levels, _codes, _width, _hiddenLayers, _batch, _reconstruction, _bandwidths, _averageKernels, _reconstructionWeight, _residualWeight])
             command.Add(option);
         if (_kind == QuantizerKind.MmRqVae)
         {
@@ -109,7 +99,7 @@ internal sealed class LearnedQuantizerChoice
             command.Add(_fusion);
             command.Add(_fusionWeights);
         }
-        command.Add(_checkpoint);
+        Loop.AddTo(command);
     }
 
     /// <summary>Shape and loss.</summary>
@@ -157,7 +147,7 @@ internal sealed class LearnedQuantizerChoice
     }
 
     /// <summary>First codewords.</summary>
-    public CodebookStart ReadStart(CommandRun run, IBackend backend, IProgress<string> progress)
+    public CodebookStart ReadStart(CommandRun run, IBackend backend)
     {
         var start = new CodebookStart
         {
@@ -167,7 +157,7 @@ internal sealed class LearnedQuantizerChoice
             Seed = run.Seed,
             Threads = GlobalOptions.ThreadCount(run.Parsed),
             Backend = backend,
-            Progress = progress,
+            Progress = new Relay(what => run.Progress.Detail($"  first codewords: {what}")),
             Cancellation = run.Cancellation,
         };
         start.Validate();
@@ -183,76 +173,21 @@ internal sealed class LearnedQuantizerChoice
         return batch;
     }
 
-    /// <summary>Epochs, rates, checkpoint.</summary>
-    /// <param name="run">The command's.</param>
-    /// <param name="key">What tells this run from others.</param>
-    public LoopOptions ReadLoop(CommandRun run, string key)
-    {
-        var loop = s_loop with
-        {
-            Epochs = run.Need(_epochs),
-            Patience = run.Need(_patience),
-            LearningRate = run.Need(_rate),
-            WeightDecay = run.Need(_decay),
-            GradientNorm = run.Need(_gradientNorm),
-            CheckpointPath = run.Get(_checkpoint) switch
-            {
-                kNone => null,
-                null => Path.TrimEndingDirectorySeparator(run.Need(Output)) + ".checkpoint",
-                string named => named,
-            },
-            CheckpointKey = key,
-            ReplaceOtherCheckpoint = run.Get(_checkpoint) is null,
-        };
-        loop.Validate();
-        return loop;
-    }
-
     /// <summary>Every option of the run by name, as the manifest keeps them.</summary>
-    public Dictionary<string, string> Describe(CommandRun run, LearnedQuantizerOptions options, int batch)
+    public OptionTexts Describe(CommandRun run, LearnedQuantizerOptions options, int batch)
     {
-        static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
-        var names = new Dictionary<string, string>
-        {
-            ["levels"] = $"{options.Codebooks.Codes.Count}",
-            ["codes"] = string.Join(',', options.Codebooks.Codes),
-            ["width"] = $"{options.Width}",
-            ["hidden_layers"] = $"{options.HiddenLayers}",
-            ["seed"] = $"{run.Seed}",
-            ["epochs"] = $"{run.Need(_epochs)}",
-            ["patience"] = $"{run.Need(_patience)}",
-            ["batch"] = $"{batch}",
-            ["learning_rate"] = Text(run.Need(_rate)),
-            ["weight_decay"] = Text(run.Need(_decay)),
-            ["gradient_norm"] = Text(run.Need(_gradientNorm)),
-            ["reconstruction"] = run.Need(_reconstruction),
-            ["mmd_bandwidths"] = string.Join(',', options.Bandwidths.Select(Text)),
-            ["mmd_average"] = options.AverageKernels ? "true" : "false",
-            ["reconstruction_weight"] = Text(options.ReconstructionWeight),
-            ["rq_weight"] = Text(options.ResidualWeight),
-            ["commitment"] = Text(options.Commitment),
-            ["sinkhorn"] = Text(run.Need(_sinkhorn)),
-            ["sinkhorn_iterations"] = $"{run.Need(_sinkhornIterations)}",
-            ["moving_average"] = Text(options.Codebooks.MovingAverage),
-            ["restart_after"] = $"{options.Codebooks.RestartAfter}",
-            ["init"] = run.Need(_initialization),
-            ["init_restarts"] = $"{run.Need(_restarts)}",
-            ["init_iterations"] = $"{run.Need(_startIterations)}",
-        };
+        OptionTexts texts = new OptionTexts()
+            .Add("levels", options.Codebooks.Codes.Count).Add("codes", string.Join(',', options.Codebooks.Codes)).Add("width", options.Width).Add("hidden-layers", options.HiddenLayers)
+            .Add("batch", batch).Add("reconstruction", run.Need(_reconstruction)).Add("mmd-bandwidths", run.Need(_bandwidths)).Add("mmd-average", options.AverageKernels)
+            .Add("reconstruction-weight", options.ReconstructionWeight).Add("rq-weight", options.ResidualWeight).Add("commitment", options.Commitment)
+            .Add("sinkhorn", run.Need(_sinkhorn)).Add("sinkhorn-iterations", run.Need(_sinkhornIterations))
+            .Add("moving-average", options.Codebooks.MovingAverage).Add("restart-after", options.Codebooks.RestartAfter)
+            .Add("init", run.Need(_initialization)).Add("init-restarts", run.Need(_restarts)).Add("init-iterations", run.Need(_startIterations)).Add("seed", run.Seed);
         if (_kind == QuantizerKind.MmRqVae)
-        {
-            names["alignment_weight"] = Text(options.AlignmentWeight);
-            names["temperature"] = Text(options.Temperature);
-        }
+            texts.Add("alignment-weight", options.AlignmentWeight).Add("temperature", options.Temperature);
         else
-        {
-            names["fusion"] = run.Need(_fusion);
-            if (options.FusionWeights is { } weights)
-                names["fusion_weights"] = string.Join(',', weights.Select(Text));
-        }
-        if (_kind != QuantizerKind.Hvq)
-            names["straight_through"] = run.Need(_path);
-        return names;
+            texts.Add("fusion", run.Need(_fusion)).Add("fusion-weights", run.Get(_fusionWeights) ?? "");
+        return _kind == QuantizerKind.Hvq ? texts : texts.Add("straight-through", run.Need(_path));
     }
 
     private static T Value<T>((string Name, T Value)[] entries, string name) => entries.First(entry => entry.Name == name).Value;
@@ -265,4 +200,10 @@ internal sealed class LearnedQuantizerChoice
 
     private static Option<string> OneOf(string name, string description, string value, string[] names) =>
         new Option<string>(name) { Description = description, DefaultValueFactory = _ => value }.AcceptOnlyFromAmong(names);
+
+    /// <summary>Reports on the calling thread.</summary>
+    private sealed class Relay(Action<string> report) : IProgress<string>
+    {
+        public void Report(string value) => report(value);
+    }
 }

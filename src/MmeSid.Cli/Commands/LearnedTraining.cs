@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Assignment;
 using MmeSid.Engine.Embeddings;
@@ -7,9 +5,9 @@ using MmeSid.Engine.Files;
 using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
 using MmeSid.Kernels;
-using MmeSid.Training;
 using MmeSid.Training.Optimization;
 using MmeSid.Training.Quantization;
+using TorchSharp;
 
 namespace MmeSid.Cli.Commands;
 
@@ -26,11 +24,16 @@ internal sealed record LearnedBundle(string Name, BundleContent Content, Assignm
 /// <summary>From joined embeddings to bundles through a learned encoder: train, assign, settle. Used by <c>train mm-rq-vae</c>, <c>rq-vae</c> and <c>hvq</c>.</summary>
 internal sealed class LearnedTraining
 {
+    // Nothing is validated: the best epoch is the one of the lowest loss.
+    private const string kScore = "score";
+
     private readonly CommandRun _run;
     private readonly QuantizerKind _kind;
     private readonly LearnedQuantizerChoice _choice;
     private readonly LearnedQuantizerOptions _options;
     private readonly IBackend _backend;
+    private readonly torch.Device _device;
+    private LoopOptions? _loop;
 
     /// <summary>Reads the options and loads libtorch, so that what cannot work fails before tables are read.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
@@ -39,10 +42,10 @@ internal sealed class LearnedTraining
     {
         (_run, _kind, _choice) = (run, kind, choice);
         _options = choice.Read(run);
-        _ = choice.ReadLoop(run, "");
+        _ = choice.Loop.Read(run, run.Need(choice.Output));
         _backend = GlobalOptions.CreateBackend(run.Parsed);
-        _ = choice.ReadStart(run, _backend, new Relay(_ => { }));
-        TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
+        _ = choice.ReadStart(run, _backend);
+        _device = choice.Loop.Start(run);
     }
 
     /// <summary>Levels and codes.</summary>
@@ -55,50 +58,41 @@ internal sealed class LearnedTraining
     {
         long items = modalities[0].Rows.Count;
         int batch = _choice.ReadBatch(_run, items);
-        Dictionary<string, string> described = _choice.Describe(_run, _options, batch);
-        LoopOptions loop = _choice.ReadLoop(_run, Key(modalities, described));
-        if (loop.CheckpointPath is { } checkpoint)
+        OptionTexts texts = _choice.Describe(_run, _options, batch);
+        _loop = _choice.Loop.Read(_run, _run.Need(_choice.Output), [QuantizerName.Of(_kind), texts.ToString(), .. modalities.Select(modality =>
+            $"{modality.Shape.Name} {string.Join(',', modality.Shape.Parts)} {modality.Rows.Fingerprint()}")]);
+        if (_loop.CheckpointPath is { } checkpoint)
         {
+            // A path that cannot be written is found before hours of work.
             using var writable = OutputFile.Create(checkpoint, force: true);
         }
         if (_run.Need(SettlingChoice.Collisions) == CollisionName.Of(CollisionPolicy.Resettle))
             CollisionSettling.RequireRoom([.. Codes], items);
-        (LoopResult result, IReadOnlyList<LearnedQuantizer> learned) = Train(modalities, batch, loop);
+        (LoopResult result, IReadOnlyList<LearnedQuantizer> learned) = Train(modalities, batch, _loop);
+        IReadOnlyDictionary<string, string> described = texts.Add(TrainingLoopOptions.Texts(_loop)).All;
         LearnedBundle[] bundles = [.. learned.Select((quantizer, j) => Assign(modalities[j], quantizer, described, result))];
         Report(result, items);
         return bundles;
     }
 
-    /// <summary>The bundles are safe: the checkpoint goes. One that stays behind is no failure.</summary>
+    /// <summary>The bundles are safe: the checkpoint goes.</summary>
     public void DeleteCheckpoint()
     {
-        if (_choice.ReadLoop(_run, "").CheckpointPath is not { } path)
-            return;
-        try
-        {
-            File.Delete(path);
-        }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
-        {
-            _run.Progress.Note($"checkpoint not deleted: {problem.Message}");
-        }
+        if (_loop is not null)
+            TrainingLoopOptions.DeleteCheckpoint(_run, _loop);
     }
 
     private (LoopResult Result, IReadOnlyList<LearnedQuantizer> Learned) Train(IReadOnlyList<ModalityInput> modalities, int batch, LoopOptions loop)
     {
         Modality[] shapes = [.. modalities.Select(modality => modality.Shape)];
-        using var batches = new ItemBatches([.. modalities.Select(modality => modality.Rows)], batch, _run.Seed);
+        using var batches = new ItemBatches([.. modalities.Select(modality => modality.Rows)], batch, _run.Seed, _device);
         using QuantizerModel model = _kind == QuantizerKind.Hvq ? new Hvq(shapes[0], _options) : new MmRqVae(shapes, _options, _kind);
-        LoopResult result = _run.Progress.Step($"train {QuantizerName.Of(_kind)}", (long)loop.Epochs * batches.PerEpoch, "steps", step =>
-        {
-            var clustering = new Relay(what => step.Reach(0, (long)loop.Epochs * batches.PerEpoch, $"first codewords, {what}"));
-            var learner = new QuantizerLearner(model, batches, _choice.ReadStart(_run, _backend, clustering));
-            return TrainingLoop.Run(learner, loop, new TrainingLoopProgress(_run, step), _run.Cancellation);
-        });
+        _ = model.to(_device);
+        LoopResult result = TrainingLoopOptions.Train(_run, new QuantizerLearner(model, batches, _choice.ReadStart(_run, _backend)), loop, kScore);
         return (result, model.Result());
     }
 
-    private LearnedBundle Assign(ModalityInput modality, LearnedQuantizer learned, Dictionary<string, string> described, LoopResult result)
+    private LearnedBundle Assign(ModalityInput modality, LearnedQuantizer learned, IReadOnlyDictionary<string, string> described, LoopResult result)
     {
         using var encoder = new LearnedEncoder(learned.Quantizer, learned.Encoder, _backend, threads: GlobalOptions.ThreadCount(_run.Parsed));
         (SidTable codes, AssignmentReport assigned) = Assignment.Collect(_run, modality.Rows, encoder);
@@ -139,31 +133,9 @@ internal sealed class LearnedTraining
 
     private void Report(LoopResult result, long items)
     {
-        double seconds = result.Epochs.Sum(epoch => epoch.Seconds);
         _run.Results.Value("quantizer", QuantizerName.Of(_kind));
         _run.Results.Value("items", items);
-        _run.Results.Value("epochs", result.Epochs.Count, $"{result.Epochs.Count:N0}{(result.StoppedEarly ? ", stopped early" : "")}, the best is {result.BestEpoch:N0}");
-        _run.Results.Value("best_epoch", result.BestEpoch);
         _run.Results.Value("loss", result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss);
-        _run.Results.Value("training_seconds", seconds, ResultSheet.Seconds(seconds));
-        if (_run.Verbose || _run.Json)
-            TrainingLoopProgress.Report(_run.Results, result.Epochs);
-    }
-
-    /// <summary>A hash over every option and the rows.</summary>
-    private string Key(IReadOnlyList<ModalityInput> modalities, Dictionary<string, string> described)
-    {
-        var text = new StringBuilder($"kind={QuantizerName.Of(_kind)}\n");
-        foreach ((string name, string value) in described)
-            text.Append($"{name}={value}\n");
-        foreach (ModalityInput modality in modalities)
-            text.Append($"table {modality.Shape.Name}={modality.Rows.Fingerprint()} {string.Join(',', modality.Shape.Parts)}\n");
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
-    }
-
-    /// <summary>Reports on the calling thread.</summary>
-    private sealed class Relay(Action<string> report) : IProgress<string>
-    {
-        public void Report(string value) => report(value);
+        TrainingLoopOptions.Report(_run, result, kScore);
     }
 }

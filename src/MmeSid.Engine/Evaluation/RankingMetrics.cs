@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace MmeSid.Engine.Evaluation;
 
 /// <summary>
@@ -61,13 +63,7 @@ public sealed class RankingMetrics
     {
         ArgumentOutOfRangeException.ThrowIfNegative(target);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(target, scores.Length);
-        int before = 0;
-        for (int i = 0; i < scores.Length; i++)
-        {
-            if (float.IsNaN(scores[i]))
-                throw new ArgumentException($"the score of item {i} is NaN, expected a number", nameof(scores));
-            before += IsBefore(scores, i, target) ? 1 : 0;
-        }
+        int before = CountBefore(scores, target);
         var seen = new HashSet<int>();
         foreach (int item in history)
         {
@@ -77,6 +73,28 @@ public sealed class RankingMetrics
                 before--;
         }
         return before + 1;
+    }
+
+    private static int CountBefore(ReadOnlySpan<float> scores, int target)
+    {
+        int before = 0, i = 0;
+        Vector<float> bar = new(scores[target]);
+        for (; i <= scores.Length - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            var part = new Vector<float>(scores[i..]);
+            if (!Vector.EqualsAll(part, part))
+                break;
+            // Of equal scores, those before the target rank before it.
+            Vector<int> ahead = Vector.GreaterThan(part, bar) | (Vector.Equals(part, bar) & Vector.LessThan(new Vector<int>(i) + Vector<int>.Indices, new Vector<int>(target)));
+            before -= Vector.Sum(ahead);
+        }
+        for (; i < scores.Length; i++)
+        {
+            if (float.IsNaN(scores[i]))
+                throw new ArgumentException($"the score of item {i} is NaN, expected a number", nameof(scores));
+            before += IsBefore(scores, i, target) ? 1 : 0;
+        }
+        return before;
     }
 
     private static bool IsBefore(ReadOnlySpan<float> scores, int item, int target) =>

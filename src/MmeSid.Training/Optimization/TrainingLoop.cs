@@ -17,7 +17,7 @@ public static class TrainingLoop
     /// <param name="learner">Model, data, loss.</param>
     /// <param name="options">Epochs, rates, checkpoint.</param>
     /// <param name="progress">Told every step.</param>
-    /// <param name="cancellation">Looked at before each step; then a checkpoint is written.</param>
+    /// <param name="cancellation">Looked at before each step. A checkpoint is written then, and when <paramref name="progress"/> cancels.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="DivergenceException">The loss is NaN or infinite: the step, its parts and what to try.</exception>
     /// <exception cref="InvalidDataException">The checkpoint is damaged or of another run.</exception>
@@ -33,30 +33,33 @@ public static class TrainingLoop
         long steps = (long)options.Epochs * learner.StepsPerEpoch;
         long lastSave = Stopwatch.GetTimestamp();
         bool stopped = IsOutOfPatience(state, options);
-        while (state.Epoch < options.Epochs && !stopped)
+        try
         {
-            learner.Module.train();
-            for (; state.Step < learner.StepsPerEpoch; state.Step++)
+            while (state.Epoch < options.Epochs && !stopped)
             {
-                if (cancellation.IsCancellationRequested)
+                learner.Module.train();
+                while (state.Step < learner.StepsPerEpoch)
                 {
-                    _ = Save(learner.Module, optimizer, best, state, options);
                     cancellation.ThrowIfCancellationRequested();
-                }
-                Step(learner, optimizer, state, options, steps);
-                string? problem = null;
-                if (Stopwatch.GetElapsedTime(lastSave) >= options.CheckpointInterval)
-                {
+                    Step(learner, optimizer, state, options, steps);
                     state.Step++;
-                    problem = Save(learner.Module, optimizer, best, state, options);
-                    state.Step--;
-                    lastSave = Stopwatch.GetTimestamp();
+                    string? problem = null;
+                    if (Stopwatch.GetElapsedTime(lastSave) >= options.CheckpointInterval)
+                    {
+                        problem = Save(learner.Module, optimizer, best, state, options);
+                        lastSave = Stopwatch.GetTimestamp();
+                    }
+                    progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch + state.Step, steps, null, problem));
                 }
-                progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch + state.Step + 1, steps, null, problem));
+                EpochReport report = EndEpoch(learner, best, state, options, steps);
+                stopped = IsOutOfPatience(state, options);
+                progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch, steps, report));
             }
-            EpochReport report = EndEpoch(learner, best, state, options, steps);
-            stopped = IsOutOfPatience(state, options);
-            progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch, steps, report));
+        }
+        catch (OperationCanceledException)
+        {
+            _ = Save(learner.Module, optimizer, best, state, options);
+            throw;
         }
         Restore(learner.Module, best);
         learner.Module.eval();

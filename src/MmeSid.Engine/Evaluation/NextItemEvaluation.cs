@@ -1,0 +1,82 @@
+using MmeSid.Engine.Embeddings;
+
+namespace MmeSid.Engine.Evaluation;
+
+/// <summary>A model that says of every item how likely it comes next.</summary>
+public interface INextItemScorer
+{
+    /// <summary>The items by row.</summary>
+    ItemIds Items { get; }
+
+    /// <summary>Scores all items for several users. Deterministic; equal histories need not get equal bits in different batches.</summary>
+    /// <param name="histories">Item rows, oldest first, each with at least one.</param>
+    /// <param name="scores">[histories, items], larger is better.</param>
+    void Score(IReadOnlyList<int[]> histories, Span<float> scores);
+}
+
+/// <summary>Which held-out event is predicted.</summary>
+public enum HeldOut
+{
+    /// <summary>The last but one, from what comes before it.</summary>
+    Validation,
+
+    /// <summary>The last, from what comes before it, the validation event included.</summary>
+    Test,
+}
+
+/// <summary>Leave-one-out over all items: nothing is sampled, and items of the history are left out of the ranking.</summary>
+public static class NextItemEvaluation
+{
+    private const long kScoresPerBatch = 1 << 22;
+
+    /// <summary>Ranks each user's held-out item.</summary>
+    /// <param name="scorer">The model.</param>
+    /// <param name="sequences">Users with at least <see cref="LeaveOneOut.LeastEvents"/> events take part; items are matched by id.</param>
+    /// <param name="which">Which event is predicted.</param>
+    /// <param name="cutoffs">See <see cref="RankingMetrics"/>.</param>
+    /// <param name="evaluated">Told how many users have been ranked since the last call.</param>
+    /// <exception cref="InvalidDataException">An event's item is none of the model's; user and item named.</exception>
+    public static RankingMetrics Run(
+        INextItemScorer scorer, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null)
+    {
+        ArgumentNullException.ThrowIfNull(scorer);
+        ArgumentNullException.ThrowIfNull(sequences);
+        var split = new LeaveOneOut(sequences);
+        int[] rows = RowsOf(scorer.Items, sequences);
+        var metrics = new RankingMetrics(cutoffs);
+        int items = checked((int)scorer.Items.Count);
+        int batch = (int)Math.Clamp(kScoresPerBatch / items, 1, 1024);
+        var scores = new float[batch * items];
+        // Histories of like length in one call: a model that pads them pads little.
+        foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(batch))
+        {
+            (int[] History, int Target)[] known = [.. users.Select(user => Known(which == HeldOut.Test ? split.Test(user) : split.Validation(user), user))];
+            scorer.Score([.. known.Select(user => user.History)], scores.AsSpan(0, users.Length * items));
+            var ranks = new int[users.Length];
+            Parallel.For(0, users.Length, i => ranks[i] = RankingMetrics.Rank(scores.AsSpan(i * items, items), known[i].Target, known[i].History));
+            foreach (int rank in ranks)
+                metrics.Add(rank);
+            evaluated?.Invoke(users.Length);
+        }
+        return metrics;
+
+        (int[] History, int Target) Known((int[] History, int Target) user, int number)
+        {
+            foreach (int item in user.History.Append(user.Target))
+            {
+                if (rows[item] < 0)
+                    throw new InvalidDataException($"user '{sequences.Users[number]}': item '{sequences.Items[item]}' is none of the {scorer.Items.Count} that the model knows");
+            }
+            return (Array.ConvertAll(user.History, item => rows[item]), rows[user.Target]);
+        }
+    }
+
+    // Row in the model of each item of the sequences, −1 where it knows none.
+    private static int[] RowsOf(ItemIds known, InteractionSequences sequences)
+    {
+        var rows = new int[sequences.Items.Count];
+        for (int i = 0; i < rows.Length; i++)
+            rows[i] = known.TryFind(sequences.Items[i], out long row) ? (int)row : -1;
+        return rows;
+    }
+}
