@@ -77,11 +77,11 @@ public sealed class SasRecTests : IDisposable
         InteractionSequences sequences = InteractionSequences.FromItems([.. Enumerable.Range(0, 60).Select(user => (IReadOnlyList<long>)[.. Enumerable.Range(user, 4 + user % 5).Select(i => i % 20 + 1L)])]);
         SasRecOptions options = s_small with { Loss = loss, Dropout = 0.1 };
         using SasRec model = new(20, options);
-        LoopResult trained = TrainingLoop.Run(new SasRecLearner(model, sequences, options, seed: 1), new LoopOptions { Epochs = 60, LearningRate = 0.01 }, cancellation: TestContext.Current.CancellationToken);
+        LoopResult trained = TrainingLoop.Run(new SasRecLearner(model, sequences, options, seed: 1), new LoopOptions { Epochs = 40, LearningRate = 0.01 }, cancellation: TestContext.Current.CancellationToken);
         Assert.True(trained.Epochs[^1].Loss < trained.Epochs[0].Loss / 2, $"{trained.Epochs[0].Loss} fell only to {trained.Epochs[^1].Loss}");
         RankingMetrics test = NextItemEvaluation.Run(new SasRecScorer(model, sequences.Items, options.Length), sequences, HeldOut.Test, [1]);
         Assert.Equal(60, test.Users);
-        Assert.True(test.HitRate(1) > 0.9, $"only {test.HitRate(1):P0} of the next items are first");
+        Assert.True(test.HitRate(1) > 0.8, $"only {test.HitRate(1):P0} of the next items are first");
     }
 
     [Fact]
