@@ -65,12 +65,12 @@ public sealed class LearnedQuantizerTests : IDisposable
         string leftIds = _scratch.Text("a.txt", string.Join('\n', Enumerable.Range(0, 30).Select(i => $"i{i}"))), rightIds = _scratch.Text("b.txt", string.Join('\n', Enumerable.Range(5, 30).Select(i => $"i{i}")));
         string[] tables = ["--table", $"x={left}", "--table", $"y={right}", "--items", leftIds, "--items", rightIds];
         Train("mm-rq-vae", tables).FailedWith("i0");
+        string other = _scratch.Text("c.txt", string.Join('\n', Enumerable.Range(100, 30).Select(i => $"i{i}")));
+        Fails("mm-rq-vae", ["--table", $"x={left}", "--table", $"y={right}", "--items", leftIds, "--items", other, "--missing", "drop"], "no item in common");
         Train("mm-rq-vae", [.. tables, "--missing", "drop"]).Succeeded();
         SidBundle bundle = SidBundle.Open(Path.Combine(_scratch["B"], "y"));
         Assert.Equal(25, bundle.Count);
         Assert.Equal("i5", bundle.Items[0]);
-        string other = _scratch.Text("c.txt", string.Join('\n', Enumerable.Range(100, 30).Select(i => $"i{i}")));
-        Fails("mm-rq-vae", ["--table", $"x={left}", "--table", $"y={right}", "--items", leftIds, "--items", other, "--missing", "drop"], "no item in common");
     }
 
     [Theory]
@@ -78,7 +78,8 @@ public sealed class LearnedQuantizerTests : IDisposable
     [InlineData("--levels", "0", "--levels is 0")]
     [InlineData("--codes", "1", "1 codes")]
     [InlineData("--codes", "5,5,5", "3 numbers of codes for 2 levels")]
-    [InlineData("--codes", "100", "100 codes", "61")]
+    [InlineData("--codes", "100", "level 0 has 100 codes", "61")]
+    [InlineData("--codes", "5,62", "level 1 has 62 codes", "61")]
     [InlineData("--batch", "62", "62", "61")]
     [InlineData("--batch", "1", "at least 2")]
     [InlineData("--epochs", "0", "epochs is 0")]

@@ -146,6 +146,9 @@ internal sealed class LearnedQuantizerChoice
         return options;
     }
 
+    /// <summary>Whether the first codewords are found among the rows.</summary>
+    public bool StartsFromRows(CommandRun run) => Value(s_initializations, run.Need(_initialization)) != CodebookInitialization.Random;
+
     /// <summary>First codewords.</summary>
     public CodebookStart ReadStart(CommandRun run, IBackend backend)
     {

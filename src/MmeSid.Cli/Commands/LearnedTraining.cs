@@ -58,6 +58,9 @@ internal sealed class LearnedTraining
     {
         long items = modalities[0].Rows.Count;
         int batch = _choice.ReadBatch(_run, items);
+        // Before k-means finds too few different rows.
+        if (_choice.StartsFromRows(_run) && Codes.Index().FirstOrDefault(level => level.Item > items) is { Item: > 0 } crowded)
+            throw new ArgumentException($"level {crowded.Index} has {crowded.Item} codes, there are {items} items to start them from: choose fewer --codes, or --init random");
         OptionTexts texts = _choice.Describe(_run, _options, batch);
         _loop = _choice.Loop.Read(_run, _run.Need(_choice.Output), [QuantizerName.Of(_kind), texts.ToString(), .. modalities.Select(modality =>
             $"{modality.Shape.Name} {string.Join(',', modality.Shape.Parts)} {modality.Rows.Fingerprint()}")]);
