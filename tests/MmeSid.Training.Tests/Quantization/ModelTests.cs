@@ -189,6 +189,31 @@ public sealed class ModelTests : IDisposable
         Assert.True(best < 1.1 * one, $"{best} as the best of 8, {one} of one");
     }
 
+    /// <summary>Each level's codewords are those of k-means on the rows that reach it: residuals, or what HVQ's network makes of what is left.</summary>
+    [Theory]
+    [InlineData("rq-vae")]
+    [InlineData("hvq")]
+    [InlineData("hvq fused")]
+    public void EveryLevelStartsFromItsOwnRows(string kind)
+    {
+        using var run = new Trained(kind);
+        run.Model.Start(run.Batches.Tables, Start());
+        run.Model.eval();
+        QuantizedRows quantized = run.Model is Hvq hvq ? hvq.Quantize(run.Batches.Tables[0])
+            : ((MmRqVae)run.Model).Vaes[0].Codebooks.Quantize(((MmRqVae)run.Model).Vaes[0].Encode(run.Batches.Tables[0]));
+        for (int level = 0; level < 2; level++)
+        {
+            Tensor reached = quantized.Levels[level].Residual.detach();
+            using var rows = new RowMatrix(Items, (int)reached.shape[1]);
+            reached.data<float>().ToArray().CopyTo(rows.Rows(0, Items));
+            KMeansResult expected = KMeans.Train(rows, new KMeansOptions
+            {
+                Codes = 5, Iterations = 10, Sizes = ClusterSizes.ForRows(Items, 5), Seed = new RandomSource(2).Split((ulong)level).Split(0).NextUInt64(),
+            }, new ScalarBackend(), cancellation: TestContext.Current.CancellationToken);
+            Assert.Equal(expected.Centroids, run.Model.Result()[0].Quantizer.Codebook(level));
+        }
+    }
+
     [Fact]
     public void MoreCodesThanDifferentRowsAreRefused()
     {
