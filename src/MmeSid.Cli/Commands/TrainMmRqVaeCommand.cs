@@ -42,7 +42,7 @@ internal static partial class TrainMmRqVaeCommand
         string path = run.Need(own.Output);
         using OutputFolder output = OutputFolder.Create(path, run.Force, Path.Combine(named[0].Name, SidBundle.ManifestName));
         var training = new LearnedTraining(run, QuantizerKind.MmRqVae, own);
-        IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run, [.. named.Select(table => table.File)]);
+        IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run, [.. named.Select(table => table.File)], [.. Enumerable.Range(0, named.Length)]);
         Modality[] shapes = [.. named.Select((table, j) => new Modality(table.Name, [tables[j].Dimension]))];
         Preprocessing preprocessing = Preprocessing.Of(tables, run.Get(TableOptions.Normalize));
         if (TableOptions.MissingItemsOf(run) == MissingItems.Mean)
