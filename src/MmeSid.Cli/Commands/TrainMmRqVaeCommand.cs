@@ -24,7 +24,9 @@ internal static partial class TrainMmRqVaeCommand
     public static Command Create()
     {
         var own = new LearnedQuantizerChoice(QuantizerKind.MmRqVae);
-        var command = new Command(QuantizerName.Of(QuantizerKind.MmRqVae), "Residual quantization of several modalities behind encoders that are trained together (MM-RQ-VAE of MME-SID).") { own.Output };
+        var command = new Command(QuantizerName.Of(QuantizerKind.MmRqVae), "Residual quantization of several modalities behind encoders that are trained together (MM-RQ-VAE of MME-SID, arXiv 2509.02017). "
+            + "The paper trains up to 20,000 epochs with a patience of 2,000, at a constant learning rate of 2e-4 and a weight decay of 1e-4.")
+        { own.Output };
         command.Options.Add(s_tables);
         TableOptions.AddReading(command, s_tables);
         foreach (Option option in (Option[])[TableOptions.Normalize, SettlingChoice.Collisions, SettlingChoice.Settling, OutputOptions.Force])
