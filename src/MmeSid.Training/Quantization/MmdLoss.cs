@@ -1,3 +1,4 @@
+using MmeSid.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace MmeSid.Training.Quantization;
+namespace MmeSid.Training.Optimization;
 
 /// <summary>
 /// A loss whose value and gradient were computed by hand, as something that automatic differentiation can use:
