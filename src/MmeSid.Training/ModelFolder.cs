@@ -112,10 +112,10 @@ public sealed class ModelFolder
                 throw new InvalidDataException($"{path}: is not of format {kFormat}");
             if (root.GetProperty("schema").GetInt32() != kSchema)
                 throw new InvalidDataException($"{path}: schema {root.GetProperty("schema")} is not known, expected {kSchema}");
-            foreach (JsonProperty file in root.GetProperty("files").EnumerateObject())
+            foreach (string name in (string[])[kWeights, kItems])
             {
-                if (HashOf(Path.Combine(folder, file.Name)) != file.Value.GetString())
-                    throw new InvalidDataException($"{Path.Combine(folder, file.Name)}: is not the file that was written (its SHA-256 differs)");
+                if (HashOf(Path.Combine(folder, name)) != root.GetProperty("files").GetProperty(name).GetString())
+                    throw new InvalidDataException($"{Path.Combine(folder, name)}: is not the file that was written (its SHA-256 differs)");
             }
             var description = new ModelDescription
             {
@@ -126,7 +126,7 @@ public sealed class ModelFolder
             };
             return new ModelFolder(folder, description, ItemIds.ReadFile(Path.Combine(folder, kItems)));
         }
-        catch (Exception problem) when (problem is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        catch (Exception problem) when (problem is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or ArgumentException)
         {
             throw new InvalidDataException($"{path}: is no description of a model", problem);
         }

@@ -37,8 +37,25 @@ public sealed class LearnedQuantizerTests : IDisposable
         Train("mm-rq-vae", ["--table", $"collaborative={collaborative}", "--table", $"text={text}"]).FailedWith("exists", "--force");
         Train("mm-rq-vae", ["--table", $"collaborative={collaborative}", "--table", $"text={text}", "--force"]).Succeeded();
         Assert.Equal(before, Bytes());
+        // Bundles that others put beside them are not lost with them.
+        Train("mm-rq-vae", ["--table", $"text={text}", "--table", $"image={text}", "--force"]).FailedWith("holds collaborative", "text, image");
+        Assert.Equal(before, Bytes());
 
         byte[] Bytes() => [.. Directory.EnumerateFiles(_scratch["B"], "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes)];
+    }
+
+    [Fact]
+    public void AsManyCodesAsItemsLeaveLaterLevelsOneResidual()
+    {
+        Train("rq-vae", ["--embeddings", _scratch.Table("x.npy", 61, 3), "--codes", "61", "--collisions", "none"]).Succeeded();
+        Assert.Equal(61, SidBundle.Open(_scratch["B"]).Quantizer.CodeCount(1));
+    }
+
+    [Fact]
+    public void ALossWithoutAnythingToTrainIsRefused()
+    {
+        Train("rq-vae", ["--embeddings", _scratch.Table("x.npy", 61, 3), "--reconstruction", "none", "--commitment", "0", "--moving-average", "0.9"]).FailedWith("depends on nothing");
+        Assert.Equal(["x.npy"], _scratch.Names);
     }
 
     [Theory]

@@ -27,7 +27,7 @@ public sealed class RecommendationCommandTests
         Assert.Equal(15, (int)trained["items"]!);
         Assert.True(trained["loss_curve"]!.AsArray().Count is > 0 and <= 30);
         Assert.Equal(["items.txt", "model.json", "weights.safetensors"], Directory.GetFiles(scratch["M"]).Select(file => Path.GetFileName(file)!).Order(StringComparer.Ordinal));
-        Assert.False(File.Exists(scratch["M.checkpoint"]));
+        Assert.False(File.Exists(scratch["M.checkpoint.safetensors"]));
 
         JsonObject test = JsonNode.Parse(Mmesid.Run("evaluate", "--model", scratch["M"], "--sequences", sequences, "--json").Succeeded().Output)!.AsObject();
         Assert.Equal(["hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@5", "mrr@10", "mrr@20", "users"], test.Select(entry => entry.Key));
@@ -62,11 +62,11 @@ public sealed class RecommendationCommandTests
             Assert.Equal(130, process.ExitCode);
         }
         Assert.False(Directory.Exists(scratch["resumed"]));
-        Assert.True(File.Exists(scratch["resumed.checkpoint"]));
+        Assert.True(File.Exists(scratch["resumed.checkpoint.safetensors"]));
         Mmesid.Run([.. train, scratch["resumed"]]).Succeeded();
         foreach (string name in (string[])["weights.safetensors", "model.json"])
             Assert.Equal(File.ReadAllBytes(scratch[$"whole/{name}"]), File.ReadAllBytes(scratch[$"resumed/{name}"]));
-        Assert.False(File.Exists(scratch["resumed.checkpoint"]));
+        Assert.False(File.Exists(scratch["resumed.checkpoint.safetensors"]));
     }
 
     [Fact]
@@ -83,6 +83,8 @@ public sealed class RecommendationCommandTests
         Mmesid.Run([.. train, sequences, "--dropout", "1"]).FailedWith("dropout is 1");
         Mmesid.Run([.. train, sequences, "--epochs", "0"]).FailedWith("epochs is 0");
         Mmesid.Run([.. train, sequences, "--learning-rate", "1e30", "--epochs", "9", .. s_small]).FailedWith("the loss is", "try a smaller learning rate");
+        // One step an epoch: no later loss shows what the step did.
+        Mmesid.Run([.. train, sequences, "--learning-rate", "1e30", "--epochs", "9", "--dimension", "8", "--threads", "1", "--device", "cpu"]).FailedWith("epoch 1", "try a smaller learning rate");
         Assert.DoesNotContain("M", scratch.Names);
 
         Mmesid.Run([.. train, sequences, "--epochs", "1", .. s_small, "--checkpoint", "none"]).Succeeded();

@@ -24,9 +24,6 @@ internal sealed record LearnedBundle(string Name, BundleContent Content, Assignm
 /// <summary>From joined embeddings to bundles through a learned encoder: train, assign, settle. Used by <c>train mm-rq-vae</c>, <c>rq-vae</c> and <c>hvq</c>.</summary>
 internal sealed class LearnedTraining
 {
-    // Nothing is validated: the best epoch is the one of the lowest loss.
-    private const string kScore = "score";
-
     private readonly CommandRun _run;
     private readonly QuantizerKind _kind;
     private readonly LearnedQuantizerChoice _choice;
@@ -64,11 +61,6 @@ internal sealed class LearnedTraining
         OptionTexts texts = _choice.Describe(_run, _options, batch);
         _loop = _choice.Loop.Read(_run, _run.Need(_choice.Output), [QuantizerName.Of(_kind), texts.ToString(), .. modalities.Select(modality =>
             $"{modality.Shape.Name} {string.Join(',', modality.Shape.Parts)} {modality.Rows.Fingerprint()}")]);
-        if (_loop.CheckpointPath is { } checkpoint)
-        {
-            // A path that cannot be written is found before hours of work.
-            using var writable = OutputFile.Create(checkpoint, force: true);
-        }
         if (_run.Need(SettlingChoice.Collisions) == CollisionName.Of(CollisionPolicy.Resettle))
             CollisionSettling.RequireRoom([.. Codes], items);
         (LoopResult result, IReadOnlyList<LearnedQuantizer> learned) = Train(modalities, batch, _loop);
@@ -91,15 +83,16 @@ internal sealed class LearnedTraining
         using var batches = new ItemBatches([.. modalities.Select(modality => modality.Rows)], batch, _run.Seed, _device);
         using QuantizerModel model = _kind == QuantizerKind.Hvq ? new Hvq(shapes[0], _options) : new MmRqVae(shapes, _options, _kind);
         _ = model.to(_device);
-        LoopResult result = TrainingLoopOptions.Train(_run, new QuantizerLearner(model, batches, _choice.ReadStart(_run, _backend)), loop, kScore);
+        LoopResult result = TrainingLoopOptions.Train(_run, new QuantizerLearner(model, batches, _choice.ReadStart(_run, _backend)), loop);
         return (result, model.Result());
     }
 
     private LearnedBundle Assign(ModalityInput modality, LearnedQuantizer learned, IReadOnlyDictionary<string, string> described, LoopResult result)
     {
         using var encoder = new LearnedEncoder(learned.Quantizer, learned.Encoder, _backend, threads: GlobalOptions.ThreadCount(_run.Parsed));
-        (SidTable codes, AssignmentReport assigned) = Assignment.Collect(_run, modality.Rows, encoder);
-        using EmbeddingTable encoded = encoder.EncodeTable(modality.Rows);
+        // Settling reads rows one by one, in any order.
+        using EmbeddingTable encoded = BundleOptions.EncodeRows(_run, modality.Rows, encoder)!;
+        (SidTable codes, AssignmentReport assigned) = Assignment.Collect(_run, encoded, encoder.Search);
         SettlingOptions chosen = SettlingChoice.Of(_run, learned.Quantizer, modality.Rows.Count);
         SettlingResult settled = _run.Progress.Step($"settle ({CollisionName.Of(chosen.Policy)})", modality.Rows.Count, "items", step =>
         {
@@ -139,6 +132,6 @@ internal sealed class LearnedTraining
         _run.Results.Value("quantizer", QuantizerName.Of(_kind));
         _run.Results.Value("items", items);
         _run.Results.Value("loss", result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss);
-        TrainingLoopOptions.Report(_run, result, kScore);
+        TrainingLoopOptions.Report(_run, result);
     }
 }

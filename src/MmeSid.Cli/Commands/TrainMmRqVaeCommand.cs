@@ -42,7 +42,7 @@ internal static partial class TrainMmRqVaeCommand
         if (named.GroupBy(table => table.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new ArgumentException($"--table names two modalities {twice.Key}, expected a name of its own for each");
         string path = run.Need(own.Output);
-        using OutputFolder output = OutputFolder.Create(path, run.Force, Path.Combine(named[0].Name, SidBundle.ManifestName));
+        using OutputFolder output = OutputFolder.Create(path, run.Force, Path.Combine(Replaced(path, [.. named.Select(table => table.Name)]), SidBundle.ManifestName));
         var training = new LearnedTraining(run, QuantizerKind.MmRqVae, own);
         IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run, [.. named.Select(table => table.File)], [.. Enumerable.Range(0, named.Length)]);
         Modality[] shapes = [.. named.Select((table, j) => new Modality(table.Name, [tables[j].Dimension]))];
@@ -73,6 +73,15 @@ internal static partial class TrainMmRqVaeCommand
             foreach (EmbeddingTable table in rows)
                 table.Dispose();
         }
+    }
+
+    /// <summary>A modality whose bundle a folder holds already, or the first. The whole folder is replaced, so it must hold nothing else.</summary>
+    private static string Replaced(string path, string[] modalities)
+    {
+        string[] there = Directory.Exists(path) ? [.. Directory.EnumerateFileSystemEntries(path).Select(entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)] : [];
+        if (there.Except(modalities).FirstOrDefault() is { } other)
+            throw new IOException($"{path}: holds {other}, which is none of the modalities {string.Join(", ", modalities)} and would be lost; choose another folder");
+        return there.FirstOrDefault() ?? modalities[0];
     }
 
     private static (string Name, string File) Parse(string text)

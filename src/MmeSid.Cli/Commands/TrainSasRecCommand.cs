@@ -61,12 +61,12 @@ internal static class TrainSasRecCommand
             using SasRec model = new SasRec(sequences.Items.Count, options).to(device);
             LoopResult trained = TrainingLoopOptions.Train(run, new SasRecLearner(model, sequences, options, run.Seed), loopOptions, kScore);
             run.Cancellation.ThrowIfCancellationRequested();
-            double score = trained.Epochs[trained.BestEpoch - 1].Score ?? 0;
+            double? score = trained.Epochs[trained.BestEpoch - 1].Score;
             ModelFolder.Write(folder, new ModelDescription
             {
                 Kind = SasRecModel.Kind,
                 Options = texts.Add(TrainingLoopOptions.Texts(loopOptions)).Add("seed", run.Seed).All,
-                Metrics = new Dictionary<string, double> { [$"validation {kScore}"] = score },
+                Metrics = score is { } measured ? new Dictionary<string, double> { [$"validation {kScore}"] = measured } : [],
                 Inputs = new Dictionary<string, string> { [Path.GetFileName(run.Need(SequenceFile.Option))] = hash },
             }, model, sequences.Items);
             folder.Commit();
@@ -77,7 +77,8 @@ internal static class TrainSasRecCommand
             run.Results.Value("events", sequences.EventCount);
             run.Results.Value("parameters", model.parameters().Sum(parameter => parameter.numel()));
             TrainingLoopOptions.Report(run, trained, kScore);
-            run.Results.Value("validation_ndcg@10", score, label: $"validation {kScore}");
+            if (score is not null)
+                run.Results.Value("validation_ndcg@10", score, label: $"validation {kScore}");
         }));
         return command;
     }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Files;
 using MmeSid.Training;
 using MmeSid.Training.Optimization;
 using TorchSharp;
@@ -39,8 +40,8 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
 
     private readonly Option<string?> _checkpoint = new("--checkpoint")
     {
-        Description = "File that keeps the state of training every 30 s and when interrupted: the same command line then goes on where it stopped, to the same bytes. Deleted at the end; "
-            + "'none' keeps nothing. [default: the output's name with .checkpoint, begun anew by another command line]",
+        Description = "File that keeps the state of training every 30 s and when interrupted: the same command line then goes on where it stopped, on the CPU to the same bytes. Deleted at the end; "
+            + "'none' keeps nothing. [default: the output's name with .checkpoint.safetensors, begun anew by another command line]",
         HelpName = "file",
     };
 
@@ -78,7 +79,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
             CheckpointPath = run.Get(_checkpoint) switch
             {
                 "none" => null,
-                null => Path.TrimEndingDirectorySeparator(output) + ".checkpoint",
+                null => Path.TrimEndingDirectorySeparator(output) + ".checkpoint.safetensors",
                 string named => named,
             },
             ReplaceOtherCheckpoint = run.Get(_checkpoint) is null,
@@ -97,10 +98,15 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <param name="run">The command.</param>
     /// <param name="learner">What is trained.</param>
     /// <param name="options">How.</param>
-    /// <param name="scoreName">What the learner's validation measures.</param>
-    public static LoopResult Train(CommandRun run, ILearner learner, LoopOptions options, string scoreName) =>
+    /// <param name="scoreName">What the learner's validation measures; null where there is none.</param>
+    /// <exception cref="IOException">No checkpoint can be written where the options say; found before the work.</exception>
+    public static LoopResult Train(CommandRun run, ILearner learner, LoopOptions options, string? scoreName = null) =>
         run.Progress.Step("train", (long)options.Epochs * learner.StepsPerEpoch, "steps", step =>
         {
+            if (options.CheckpointPath is { } checkpoint)
+            {
+                using var writable = OutputFile.Create(checkpoint, force: true);
+            }
             string note = "";
             return TrainingLoop.Run(learner, options, new DirectProgress(at =>
             {
@@ -116,16 +122,16 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
         });
 
     /// <summary>The epochs as a table, when details were asked for, and what came of them.</summary>
-    public static void Report(CommandRun run, LoopResult trained, string scoreName)
+    public static void Report(CommandRun run, LoopResult trained, string? scoreName = null)
     {
         run.Results.Value("epochs", trained.Epochs.Count, $"{trained.Epochs.Count:N0}{(trained.StoppedEarly ? ", stopped early" : "")}");
         run.Results.Value("best_epoch", trained.BestEpoch);
         run.Results.Value("seconds_per_epoch", trained.Epochs.Average(epoch => epoch.Seconds));
         if (!run.Verbose && !run.Json)
             return;
-        string[] parts = [.. trained.Epochs[0].Parts.Keys];
-        run.Results.Table("loss_curve", ["epoch", "loss", .. parts, scoreName, "learning_rate", "seconds"], trained.Epochs.Select(epoch => (IReadOnlyList<ResultSheet.Cell>)
-            [(long)epoch.Epoch, epoch.Loss, .. parts.Select(part => (ResultSheet.Cell)epoch.Parts[part]), epoch.Score is { } score ? score : ResultSheet.Cell.None, epoch.LearningRate, epoch.Seconds]));
+        string[] parts = [.. trained.Epochs[0].Parts.Keys], score = scoreName is null ? [] : [scoreName];
+        run.Results.Table("loss_curve", ["epoch", "loss", .. parts, .. score, "learning_rate", "seconds"], trained.Epochs.Select(epoch => (IReadOnlyList<ResultSheet.Cell>)
+            [(long)epoch.Epoch, epoch.Loss, .. parts.Select(part => (ResultSheet.Cell)epoch.Parts[part]), .. score.Select(_ => epoch.Score is { } value ? value : ResultSheet.Cell.None), epoch.LearningRate, epoch.Seconds]));
     }
 
     /// <summary>Deletes the checkpoint of a run whose result is safe, so that one which stays behind is no failure.</summary>
@@ -142,7 +148,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
         }
     }
 
-    private static string Line(EpochReport epoch, string scoreName)
+    private static string Line(EpochReport epoch, string? scoreName)
     {
         var text = new StringBuilder(FormattableString.Invariant($"epoch {epoch.Epoch}: loss {epoch.Loss:G5}"));
         foreach ((string name, double value) in epoch.Parts)

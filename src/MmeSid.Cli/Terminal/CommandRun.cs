@@ -128,7 +128,7 @@ internal sealed class CommandRun
 
     private static bool IsExpected(Exception exception) => exception
         is InvalidDataException or ArgumentException or IOException or UnauthorizedAccessException or BackendUnavailableException
-        or NativeException or OutOfMemoryException or OperationCanceledException or DivergenceException;
+        or NativeException or OutOfMemoryException or OperationCanceledException or DivergenceException or NotFiniteNumberException or ExternalException;
 
     private static string Line(Exception exception)
     {

@@ -122,6 +122,8 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
     private long _done;
     private long _total = total;
     private string _note = "";
+    // What the first Reach found: work of an earlier run that was cut short, or a first part that is unlike the others. The rate leaves it out.
+    private (long Done, double Seconds)? _first;
 
     /// <summary>How much is done.</summary>
     public long Done => Interlocked.Read(ref _done);
@@ -146,6 +148,7 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
     public void Reach(long done, long of, string note)
     {
         cancellation.ThrowIfCancellationRequested();
+        _first ??= (done, Elapsed.TotalSeconds);
         Interlocked.Exchange(ref _done, done);
         Interlocked.Exchange(ref _total, of);
         _note = note;
@@ -163,7 +166,8 @@ internal sealed class ProgressStep(string name, long total, string unit, Action<
         double seconds = Elapsed.TotalSeconds;
         if (Done == 0)
             return ResultSheet.Seconds(seconds);
-        double rate = seconds > 0 ? Done / seconds : 0;
+        (long before, double secondsBefore) = _first is { } first && Done > first.Done ? first : default;
+        double rate = seconds > secondsBefore ? (Done - before) / (seconds - secondsBefore) : 0;
         string left = rate > 0 && Total > Done ? $", {ResultSheet.Seconds((Total - Done) / rate)} left" : "";
         return $"{ResultSheet.Number(rate >= 10 ? Math.Round(rate) : Math.Round(rate, 2))} {unit}/s{left}{(_note.Length > 0 ? $", {_note}" : "")}";
     }

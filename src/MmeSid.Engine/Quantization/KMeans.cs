@@ -18,7 +18,7 @@ public static class KMeans
     /// <param name="progress">Told each iteration.</param>
     /// <param name="cancellation">Looked at about every second.</param>
     /// <returns>The same bytes for the same rows and options, whatever the threads.</returns>
-    /// <exception cref="ArgumentException">An option is out of range or does not fit the rows, or there are fewer different rows than codes.</exception>
+    /// <exception cref="ArgumentException">An option is out of range or does not fit the rows, or there are fewer different rows than codes and <see cref="KMeansOptions.AllowUnusedCodes"/> is not set.</exception>
     public static KMeansResult Train(
         RowMatrix rows, KMeansOptions options, IBackend backend, IProgress<TrainingIteration>? progress = null, CancellationToken cancellation = default)
     {
@@ -27,7 +27,7 @@ public static class KMeans
         ArgumentNullException.ThrowIfNull(backend);
         options.Validate();
         var columns = new RowColumns(rows);
-        int distinct = columns.CountDistinct(options.Codes);
+        int distinct = options.AllowUnusedCodes ? options.Codes : columns.CountDistinct(options.Codes);
         if (distinct < options.Codes)
             throw new ArgumentException($"{options.Codes} codes need as many different rows, there are {distinct}", nameof(rows));
         using var run = new KMeansRun(columns, options, backend, level: 0, _ => { }, cancellation);

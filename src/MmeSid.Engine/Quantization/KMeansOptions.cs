@@ -49,6 +49,9 @@ public sealed record KMeansOptions
     /// </summary>
     public bool DeadCodeRestart { get; init; } = true;
 
+    /// <summary>Accepts fewer different rows than codes: what is too many stays a copy of another code that no row chooses.</summary>
+    public bool AllowUnusedCodes { get; init; }
+
     /// <summary>Bounds on the size of every cluster, kept exactly in each iteration, or null. Holds n·K float64 distances.</summary>
     public ClusterSizes? Sizes { get; init; }
 

@@ -27,9 +27,10 @@ public interface ILearner
 
     /// <summary>
     /// How good the model is after an epoch, in evaluation mode and without gradients: larger is better. Null where there is nothing but the
-    /// training loss to go by.
+    /// training loss to go by, NaN where the model has diverged.
     /// </summary>
-    double? Validate() => null;
+    /// <param name="cancellation">To be looked at about every second.</param>
+    double? Validate(CancellationToken cancellation) => null;
 }
 
 /// <summary>What a step is judged by.</summary>

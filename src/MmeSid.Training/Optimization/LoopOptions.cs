@@ -6,7 +6,7 @@ public enum LearningRateSchedule
     /// <summary>It stays.</summary>
     Constant,
 
-    /// <summary>It falls along half a cosine to zero at the last step.</summary>
+    /// <summary>It falls along half a cosine to zero after the last step.</summary>
     Cosine,
 }
 

@@ -48,8 +48,11 @@ internal sealed class LoopState
         })]),
     }.ToJsonString();
 
+    /// <summary>Reads a state.</summary>
+    /// <param name="path">Where the text comes from, for messages.</param>
+    /// <param name="text">Of <see cref="Format"/>.</param>
     /// <exception cref="InvalidDataException">The text is none of <see cref="Format"/>'s.</exception>
-    public static LoopState Parse(string text)
+    public static LoopState Parse(string path, string text)
     {
         try
         {
@@ -73,7 +76,7 @@ internal sealed class LoopState
         }
         catch (Exception problem) when (problem is JsonException or NullReferenceException or InvalidOperationException or FormatException)
         {
-            throw new InvalidDataException("is no checkpoint of a training loop", problem);
+            throw new InvalidDataException($"{path}: is no checkpoint of a training loop; delete it to start over", problem);
         }
     }
 

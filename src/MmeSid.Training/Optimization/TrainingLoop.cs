@@ -17,7 +17,7 @@ public static class TrainingLoop
     /// <param name="learner">Model, data, loss.</param>
     /// <param name="options">Epochs, rates, checkpoint.</param>
     /// <param name="progress">Told every step.</param>
-    /// <param name="cancellation">Looked at before each step. A checkpoint is written then, and when <paramref name="progress"/> cancels.</param>
+    /// <param name="cancellation">Looked at before each step and by the learner's validation. A checkpoint is written then, and when <paramref name="progress"/> cancels.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="DivergenceException">The loss is NaN or infinite: the step, its parts and what to try.</exception>
     /// <exception cref="InvalidDataException">The checkpoint is damaged or of another run.</exception>
@@ -51,7 +51,7 @@ public static class TrainingLoop
                     }
                     progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch + state.Step, steps, null, problem));
                 }
-                EpochReport report = EndEpoch(learner, best, state, options, steps);
+                EpochReport report = EndEpoch(learner, best, state, options, steps, cancellation);
                 stopped = IsOutOfPatience(state, options);
                 progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch, steps, report));
             }
@@ -81,9 +81,10 @@ public static class TrainingLoop
         if (!double.IsFinite(total))
         {
             string parts = string.Join(", ", loss.Parts.Select(part => FormattableString.Invariant($"{part.Name} {part.Value.ToDouble():G4}")));
-            throw new DivergenceException(FormattableString.Invariant(
-                $"the loss is {total} at step {state.Step + 1} of epoch {state.Epoch + 1}{(parts.Length > 0 ? $" ({parts})" : "")}; try a smaller learning rate than {options.LearningRate:G3}, more warm-up steps, or a bound on the gradient norm"));
+            throw Diverged(FormattableString.Invariant($"the loss is {total} at step {state.Step + 1} of epoch {state.Epoch + 1}{(parts.Length > 0 ? $" ({parts})" : "")}"), options);
         }
+        if (!loss.Total.requires_grad)
+            throw new ArgumentException("the loss depends on nothing that is trained: the weights of all its parts that have a gradient are zero");
         loss.Total.backward();
         if (options.GradientNorm > 0)
             _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
@@ -100,8 +101,9 @@ public static class TrainingLoop
         }
     }
 
-    private static EpochReport EndEpoch(ILearner learner, Dictionary<string, Tensor> best, LoopState state, LoopOptions options, long steps)
+    private static EpochReport EndEpoch(ILearner learner, Dictionary<string, Tensor> best, LoopState state, LoopOptions options, long steps, CancellationToken cancellation)
     {
+        RequireFinite(learner.Module, state, options);
         double? score = null;
         bool judged = (state.Epoch + 1) % options.ValidateEvery == 0 || state.Epoch + 1 == options.Epochs;
         if (judged)
@@ -109,7 +111,9 @@ public static class TrainingLoop
             learner.Module.eval();
             using DisposeScope scope = NewDisposeScope();
             using (no_grad())
-                score = learner.Validate();
+                score = learner.Validate(cancellation);
+            if (score is double.NaN)
+                throw Diverged($"the model cannot be judged after epoch {state.Epoch + 1}", options);
         }
         double count = learner.StepsPerEpoch;
         double rate = options.RateAt(((state.Epoch + 1L) * learner.StepsPerEpoch) - 1, steps);
@@ -128,6 +132,20 @@ public static class TrainingLoop
         state.Sums.Clear();
         return report;
     }
+
+    // The last step of an epoch shows in no loss before the model is judged and kept.
+    private static void RequireFinite(nn.Module module, LoopState state, LoopOptions options)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        foreach ((string name, Tensor tensor) in module.state_dict())
+        {
+            if (tensor.is_floating_point() && !tensor.isfinite().all().ToBoolean())
+                throw Diverged($"{name} holds what is no number after epoch {state.Epoch + 1}", options);
+        }
+    }
+
+    private static DivergenceException Diverged(string what, LoopOptions options) => new(FormattableString.Invariant(
+        $"{what}; try a smaller learning rate than {options.LearningRate:G3}, more warm-up steps, or a bound on the gradient norm"));
 
     private static bool IsOutOfPatience(LoopState state, LoopOptions options) =>
         options.Patience > 0 && state.BestEpoch > 0 && state.Epoch - state.BestEpoch >= options.Patience;
@@ -186,7 +204,7 @@ public static class TrainingLoop
             return options.ReplaceOtherCheckpoint ? null
                 : throw new InvalidDataException($"{path}: checkpoint of another run (other data or options); delete it or name another file");
         }
-        LoopState parsed = LoopState.Parse(state);
+        LoopState parsed = LoopState.Parse(path, state);
         _ = ModelCheckpoint.Load(path, module, optimizer, best);
         return parsed;
     }

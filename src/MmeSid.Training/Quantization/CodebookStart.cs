@@ -67,7 +67,7 @@ public sealed class CodebookStart
     /// <param name="rows">[n, w] that it will quantize.</param>
     /// <param name="level">Number of the level, a part of the seed.</param>
     /// <param name="what">For progress and messages.</param>
-    /// <exception cref="ArgumentException">There are fewer different rows than codes.</exception>
+    /// <exception cref="ArgumentException">The sizes of clusters cannot be kept.</exception>
     internal void Set(Codebook codebook, Tensor rows, int level, string what)
     {
         if (Initialization == CodebookInitialization.Random)
@@ -84,6 +84,8 @@ public sealed class CodebookStart
                 Iterations = Iterations,
                 Seed = seeds.Split((ulong)run).NextUInt64(),
                 Sizes = Initialization == CodebookInitialization.ConstrainedKMeans ? ClusterSizes.ForRows(matrix.Count, codebook.CodeCount) : null,
+                // Rows that are codewords of a level all leave the same residual to the next, and an untrained encoder may give different items one row.
+                AllowUnusedCodes = true,
                 Threads = Threads,
             };
             KMeansResult result;

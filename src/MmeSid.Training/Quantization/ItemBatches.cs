@@ -8,10 +8,12 @@ namespace MmeSid.Training.Quantization;
 
 /// <summary>
 /// Tables of the same n items in the same order, cut into shuffled batches. Which rows a batch holds depends on the seed, the epoch and the step alone. A last
-/// batch of a single row is left out: in-batch losses need two.
+/// batch of less than an eighth of the others is left out: losses within a batch are other losses on so few.
 /// </summary>
 public sealed class ItemBatches : IDisposable
 {
+    private const int kLeastShare = 8;
+
     private readonly int _batch;
     private readonly ulong _seed;
     private readonly Tensor[] _tables;
@@ -40,7 +42,7 @@ public sealed class ItemBatches : IDisposable
     public long Count => _tables[0].shape[0];
 
     /// <summary>Batches of an epoch.</summary>
-    public int PerEpoch => checked((int)((Count / _batch) + (Count % _batch >= 2 ? 1 : 0)));
+    public int PerEpoch => checked((int)((Count / _batch) + (Count % _batch >= Math.Max(2, _batch / kLeastShare) ? 1 : 0)));
 
     /// <summary>All rows, one [n, d_j] per table.</summary>
     public IReadOnlyList<Tensor> Tables => _tables;

@@ -22,6 +22,7 @@ public sealed class SasRecLearner : ILearner
     private readonly RandomSource _random;
     private readonly Device _device;
 
+    /// <summary>Prepares the batches of the sequences.</summary>
     /// <param name="model">With as many items as the sequences; on the device to train on.</param>
     /// <param name="sequences">Each user's events.</param>
     /// <param name="options">Those of the model.</param>
@@ -59,8 +60,19 @@ public sealed class SasRecLearner : ILearner
     }
 
     /// <inheritdoc/>
-    public double? Validate() => _split.Evaluated.Count == 0 ? null
-        : NextItemEvaluation.Run(_scorer, _sequences, HeldOut.Validation).Ndcg(kValidationCutoff);
+    public double? Validate(CancellationToken cancellation)
+    {
+        if (_split.Evaluated.Count == 0)
+            return null;
+        try
+        {
+            return NextItemEvaluation.Run(_scorer, _sequences, HeldOut.Validation, evaluated: _ => cancellation.ThrowIfCancellationRequested()).Ndcg(kValidationCutoff);
+        }
+        catch (NotFiniteNumberException)
+        {
+            return double.NaN;
+        }
+    }
 
     private Tensor AgainstNegatives(Tensor hidden, Tensor targets, Tensor negatives)
     {

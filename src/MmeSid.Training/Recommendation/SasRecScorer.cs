@@ -11,6 +11,7 @@ public sealed class SasRecScorer : INextItemScorer
     private readonly SasRec _model;
     private readonly int _length;
 
+    /// <summary>Wraps a model.</summary>
     /// <param name="model">In evaluation mode when it is used.</param>
     /// <param name="items">Its items by row.</param>
     /// <param name="length">Events it looks at.</param>
@@ -27,6 +28,7 @@ public sealed class SasRecScorer : INextItemScorer
     public ItemIds Items { get; }
 
     /// <inheritdoc/>
+    /// <exception cref="NotFiniteNumberException">A score is NaN or infinite.</exception>
     public void Score(IReadOnlyList<int[]> histories, Span<float> scores)
     {
         ArgumentNullException.ThrowIfNull(histories);
@@ -53,6 +55,8 @@ public sealed class SasRecScorer : INextItemScorer
         Tensor hidden = _model.call(tensor(inputs, [histories.Count, length], device: device));
         hidden = hidden.reshape(-1, hidden.shape[2]).index_select(0, tensor(last, device: device));
         Tensor all = hidden.matmul(_model.ItemEmbeddings.t()).cpu();
+        if (!all.isfinite().all().ToBoolean())
+            throw new NotFiniteNumberException("the model's scores are no numbers: its training diverged");
         all.data<float>().CopyTo(scores);
     }
 }

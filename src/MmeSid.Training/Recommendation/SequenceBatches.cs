@@ -38,7 +38,7 @@ internal sealed class SequenceBatches
         (_split, _length, _batchUsers, _seed) = (split, length, batchUsers, seed);
         _users = [.. Enumerable.Range(0, userCount).Where(user => split.Training(user).Length >= 2)];
         if (_users.Length == 0)
-            throw new ArgumentException("no user has two events left to train on, expected sequences of four events or more: the last two are held out");
+            throw new ArgumentException("no user has two events left to train on, expected sequences of four events or more (of three or more the last two are held out), or of two");
     }
 
     /// <summary>Steps of an epoch.</summary>

@@ -125,6 +125,21 @@ public sealed class TrainingLoopTests : IDisposable
     }
 
     [Fact]
+    public void WhatTheLastStepOfAnEpochBreaksIsNeitherJudgedNorKept()
+    {
+        using var learner = new Line { BreaksAt = (0, 3) };
+        DivergenceException stopped = Assert.Throws<DivergenceException>(() => Run(learner, new LoopOptions { Epochs = 3 }));
+        Assert.Contains("1.weight holds what is no number after epoch 1; try a smaller", stopped.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ALossThatDependsOnNothingIsRefused()
+    {
+        using var learner = new Line { IsConstant = true };
+        Assert.Contains("depends on nothing", Assert.Throws<ArgumentException>(() => Run(learner, new LoopOptions())).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void TensorsStayTheSameOverAThousandSteps()
     {
         using var learner = new Line();
@@ -171,6 +186,10 @@ public sealed class TrainingLoopTests : IDisposable
 
         public (int Epoch, int Step)? BadStep { get; init; }
 
+        public (int Epoch, int Step)? BreaksAt { get; init; }
+
+        public bool IsConstant { get; init; }
+
         public byte[] Weights => _module.parameters().SelectMany(parameter => parameter.bytes.ToArray()).ToArray();
 
         public nn.Module Module => _module;
@@ -183,10 +202,18 @@ public sealed class TrainingLoopTests : IDisposable
         {
             Tensor rows = tensor(Libtorch.Numbers(10 * epoch + step, 24, -1, 1), [8, 3], dtype: float32);
             Tensor square = (_module.call(rows) - rows.sum(1, keepdim: true)).square().mean();
+            if (IsConstant)
+                return new StepLoss(square.detach());
             return new StepLoss(BadStep == (epoch, step) ? square * double.NaN : square * 2, ("square", square));
         }
 
-        public double? Validate()
+        public void AfterStep(int epoch, int step)
+        {
+            if (BreaksAt == (epoch, step))
+                _module.parameters().First().fill_(double.PositiveInfinity);
+        }
+
+        public double? Validate(CancellationToken cancellation)
         {
             Assert.False(_module.training);
             return Scores is [] ? Math.Cos(_module.parameters().Sum(parameter => parameter.sum().ToDouble()) * 1000) : Scores?[_validated++];
