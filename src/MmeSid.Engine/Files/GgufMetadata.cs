@@ -107,7 +107,8 @@ public sealed class GgufMetadata : IReadOnlyDictionary<string, object>
         object other => throw Unexpected(key, other, "a number"),
     };
 
-    internal static InvalidDataException Unexpected(string key, object value, string expected)
+    /// <summary>The exception for a key that holds something else than expected.</summary>
+    public static InvalidDataException Unexpected(string key, object value, string expected)
         => new($"key '{key}' holds {(value is Array array ? $"{array.Length} values of {array.GetType().GetElementType()!.Name}" : $"a {value.GetType().Name}")}, expected {expected}");
 
     private T? Find<T>(string key, string expected)
