@@ -178,7 +178,7 @@ internal sealed unsafe class LlamaContext : ILanguageModelContext
 
     public void Dispose() => _handle.Dispose();
 
-    private static T* First<T>(T[] pinned)
+    internal static T* First<T>(T[] pinned)
         where T : unmanaged
         => (T*)System.Runtime.InteropServices.Marshal.UnsafeAddrOfPinnedArrayElement(pinned, 0);
 
