@@ -110,8 +110,8 @@ public sealed partial class CudaBackend : IBackend
     /// <inheritdoc/>
     public IHeldRows? Hold(long count, int dimension)
     {
-        // A quarter of what is free stays for the sort of Accumulate and the batches of Encode.
-        if (count > Array.MaxLength || count * dimension * sizeof(float) > Gpu.FreeBytes / 4 * 3)
+        // A quarter of what is free stays for codebooks, the distances of k-means++ and the batches of Encode.
+        if (count > Array.MaxLength || count * CudaHeldRows.BytesPerRow(dimension) > Gpu.FreeBytes / 4 * 3)
             return null;
         return new CudaHeldRows(this, (int)count, dimension, _screening);
     }

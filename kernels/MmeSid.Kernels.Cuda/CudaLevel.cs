@@ -18,9 +18,10 @@ internal sealed class CudaLevel : IDisposable
     // Each is allocated when it is first filled, and filled again when the codebook is replaced.
     private readonly DeviceMemory<byte>?[] _values = new DeviceMemory<byte>?[Screens.Kinds.Length];
     private readonly List<DeviceMemory<float>> _tables = [];
-    private DeviceMemory<float>? _codebook, _biases, _subtrahends, _norms;
+    private readonly DeviceMemory<float> _codebook = null!;
+    private DeviceMemory<float>? _biases, _subtrahends, _norms;
     private DeviceMemory<nint>? _tablePointers;
-    // Through which a codebook that replaces another goes to the device; its first goes from memory as it is, which is not worth pinning some for.
+    // Through which operands go to the device that replace others; the first go from memory as it is, which is not worth pinning some for.
     private PinnedMemory<byte>? _staging;
     private readonly List<IDisposable> _owned = [];
     private ScreenLevel _screen;
@@ -30,6 +31,7 @@ internal sealed class CudaLevel : IDisposable
         (_stream, _level, _form, _threads) = (stream, level, form, threads);
         try
         {
+            _codebook = Own(DeviceMemory<float>.From(stream, plan.Codebook(level)));
             _screen = Load(plan, centre);
         }
         catch
@@ -39,29 +41,17 @@ internal sealed class CudaLevel : IDisposable
         }
     }
 
-    /// <summary>Takes the codebook of a plan of the same shape; nothing may be running on the old one.</summary>
-    public void Replace(EncodePlan plan, float[] centre)
+    /// <summary>Takes the codebook of a plan of the same shape, which is on the device already; nothing may be running on the old one.</summary>
+    public void Replace(EncodePlan plan, float[] centre, DeviceMemory<float> codebook)
     {
-        _staging ??= Own(PinnedMemory<byte>.Allocate(_stream.Device, checked(Math.Max(plan.Codebook(_level).Length * sizeof(float), PaddedCodes * Screens.Kinds.Max(kind => Screens.RowBytes(kind, Depth))))));
+        _staging ??= Own(PinnedMemory<byte>.Allocate(_stream.Device, checked(PaddedCodes * Screens.Kinds.Max(kind => Screens.RowBytes(kind, Depth)))));
         Array.Clear(_operands);
+        _stream.Copy(_codebook, codebook);
         _screen = Load(plan, centre);
     }
 
     private ScreenLevel Load(EncodePlan plan, float[] centre)
     {
-        ReadOnlySpan<float> codebook = plan.Codebook(_level);
-        _codebook ??= Own(DeviceMemory<float>.Allocate(_stream.Device, codebook.Length));
-        if (_staging is null)
-        {
-            _stream.Write(_codebook, codebook);
-        }
-        else
-        {
-            // On its way while the host prepares the rest.
-            Span<float> staged = MemoryMarshal.Cast<byte, float>(_staging.Values)[..codebook.Length];
-            RowCopy.Copy(new RowView(codebook, plan.CodewordWidth(_level)), staged, _threads);
-            _stream.Upload<float>(_codebook, staged);
-        }
         var screen = new ScreenLevel(plan, _level, centre, _form, _threads, Screens.CodesMultiple(plan.CodeCount(_level)));
         Write(ref _biases, screen.BiasValues);
         // Only later levels ask what this one has subtracted.
@@ -101,7 +91,7 @@ internal sealed class CudaLevel : IDisposable
         _stream.Write(memory, values);
     }
 
-    public DeviceMemory<float> Codebook => _codebook!;
+    public DeviceMemory<float> Codebook => _codebook;
 
     /// <summary>What the residual loses with each code; null for the last level, after which there is none.</summary>
     public DeviceMemory<float>? Subtrahends => _subtrahends;

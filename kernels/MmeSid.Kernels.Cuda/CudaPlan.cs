@@ -27,11 +27,11 @@ internal sealed class CudaPlan : IDisposable
         }
     }
 
-    /// <summary>Takes the codebooks of a plan of the same shape in the place of its own; nothing may be running on them.</summary>
-    public void Replace(EncodePlan plan, float[] centre)
+    /// <summary>Takes the codebooks of a plan of the same shape, which are on the device already, in the place of its own; nothing may be running on them.</summary>
+    public void Replace(EncodePlan plan, float[] centre, IReadOnlyList<DeviceMemory<float>> codebooks)
     {
-        foreach (CudaLevel level in _levels)
-            level.Replace(plan, centre);
+        for (int level = 0; level < _levels.Length; level++)
+            _levels[level].Replace(plan, centre, codebooks[level]);
         foreach (Operands? operands in _operands)
             operands?.Dispose();
         Array.Clear(_operands);

@@ -108,15 +108,17 @@ internal sealed class CudaEncoder : HostRowsEncoder
     /// <summary>
     /// Takes the codebooks of a plan of the same shape in the place of its own. The device's buffers and the choice of screens stay. No call may be running.
     /// </summary>
-    internal void Replace(EncodePlan plan)
+    /// <param name="plan">The plan: the host prepares the screens' operands from it, whose bounds its float64 arithmetic certifies.</param>
+    /// <param name="codebooks">The same codebooks where they are on the device already.</param>
+    internal void Replace(EncodePlan plan, IReadOnlyList<DeviceMemory<float>> codebooks)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         Debug.Assert(plan.Kind == Plan.Kind && plan.Dimension == Plan.Dimension && Enumerable.Range(0, Plan.Levels).All(level => plan.CodeCount(level) == Plan.CodeCount(level)), "shapes differ");
         _current = plan;
         _largestNorms = Recheck.LargestNorms(plan, _threads);
         float[] centre = SimdEncoder.Centre(plan, _threads);
-        _plan.Replace(plan, centre);
-        _shared?.Replace(plan, centre);
+        _plan.Replace(plan, centre, codebooks);
+        _shared?.Replace(plan, centre, codebooks);
         _stream.Write<float>(_centre, centre);
         if (_host.IsValueCreated)
         {

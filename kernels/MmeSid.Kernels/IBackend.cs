@@ -20,7 +20,7 @@ public interface IBackend
     IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null);
 
     /// <summary>
-    /// Memory for rows that will be searched again and again, as near to the arithmetic as it gets; null where the host's own memory is that, or
+    /// Memory for rows on which k-means will run, as near to the arithmetic as it gets; null where the host's own memory is that, or
     /// where they do not fit.
     /// </summary>
     /// <param name="count">n that will be appended.</param>
@@ -137,23 +137,6 @@ public interface IEncoder : IDisposable
 /// <param name="row">Its number in the block.</param>
 /// <param name="destination">[d].</param>
 public delegate void ReadRow(int row, Span<float> destination);
-
-/// <summary>Rows that a backend keeps. Not thread-safe.</summary>
-public interface IHeldRows : IDisposable
-{
-    /// <summary>Adds rows behind those that are there.</summary>
-    /// <param name="rows">[·, d].</param>
-    void Append(RowView rows);
-
-    /// <summary>
-    /// One step of Lloyd's algorithm: the nearest codeword of every row, and the sums of the rows per code as <see cref="IBackend.Accumulate"/> forms them.
-    /// </summary>
-    /// <param name="codewords">[K, d].</param>
-    /// <param name="codes">[n], exact as <see cref="IEncoder"/> finds them.</param>
-    /// <param name="sums">[K, d], written over.</param>
-    /// <param name="counts">[K], written over.</param>
-    EncodeReport AssignAndSum(ReadOnlySpan<float> codewords, Span<ushort> codes, Span<double> sums, Span<long> counts);
-}
 
 /// <summary>How a plan is prepared. No option changes a code except <see cref="Beam"/>.</summary>
 public sealed record EncodeOptions

@@ -227,6 +227,12 @@ DEVICE double shuffle_xor(double value, int mask)
     u64 low = shuffle_xor((u32)bits, mask), high = shuffle_xor((u32)(bits >> 32), mask);
     return bits_to_double(high << 32 | low);
 }
+DEVICE double shuffle(double value, int lane)
+{
+    u64 bits = double_to_bits(value);
+    u64 low = shuffle((u32)bits, lane), high = shuffle((u32)(bits >> 32), lane);
+    return bits_to_double(high << 32 | low);
+}
 DEVICE float smaller(float a, float b) { return a < b ? a : b; }
 DEVICE float larger(float a, float b) { return a > b ? a : b; }
 DEVICE int smaller(int a, int b) { return a < b ? a : b; }

@@ -201,26 +201,45 @@ public sealed class CudaEncoderTests
     [InlineData(Cases.EncodeData.NearTies, 700)]
     // More batches than slots, the last of them not whole, with rows in each that the oracle decides.
     [InlineData(Cases.EncodeData.Integers, 5003)]
-    public void Rows_on_the_device_get_the_same_codes_and_sums(Cases.EncodeData data, int n)
+    public void Rows_on_the_device_get_the_same_codes_and_centroids(Cases.EncodeData data, int n)
     {
         CudaBackend backend = Backends.Cuda();
         Cases.EncodeCase single = new(PlanKind.Residual, data, n, 21, [33]);
         float[] rows = single.Values(), codewords = single.Plan().Codebook(0).ToArray();
-        ushort[] expected = new ushort[n], actual = new ushort[n];
-        double[] expectedSums = new double[33 * 21], sums = new double[33 * 21];
-        long[] expectedCounts = new long[33], counts = new long[33];
-        using (IEncoder oracle = new ScalarBackend().CreateEncoder(single.Plan()))
-            oracle.Encode(new RowView(rows, 21), expected);
-        new ScalarBackend().Accumulate(new RowView(rows, 21), expected, 33, expectedSums, expectedCounts);
+        (ushort[] expected, float[] expectedCentroids, int empty) = Step(rows, codewords, 21);
 
         using IHeldRows held = backend.Hold(n, 21)!;
         held.Append(new RowView(rows, 21).Slice(0, 300));
         held.Append(new RowView(rows, 21).Slice(300, n - 300));
-        held.AssignAndSum(codewords, actual, sums, counts);
+        held.Centre();
+        held.Start(codewords, []);
+        LloydStep step = held.Step(TestContext.Current.CancellationToken);
 
-        Assert.Equal(expected, actual);
-        Assert.Equal(expectedSums, sums);
-        Assert.Equal(expectedCounts, counts);
+        AssertHolds(held, expected, expectedCentroids);
+        Assert.Equal((expected.Count(code => code != 0), empty), (step.Moved, step.EmptyCodes));
+        Assert.Equal(n, step.Search.Decisions);
+    }
+
+    // One iteration by the oracle: codes, centroids, codes without rows.
+    private static (ushort[] Codes, float[] Centroids, int Empty) Step(float[] rows, float[] codewords, int d)
+    {
+        ushort[] codes = new ushort[rows.Length / d];
+        double[] sums = new double[codewords.Length];
+        long[] counts = new long[codewords.Length / d];
+        using (IEncoder oracle = new ScalarBackend().CreateEncoder(new EncodePlan(PlanKind.Residual, d, [codewords])))
+            oracle.Encode(new RowView(rows, d), codes);
+        new ScalarBackend().Accumulate(new RowView(rows, d), codes, counts.Length, sums, counts);
+        return (codes, [.. codewords.Select((value, i) => counts[i / d] > 0 ? (float)(sums[i] / counts[i / d]) : value)], counts.Count(count => count == 0));
+    }
+
+    private static void AssertHolds(IHeldRows held, ushort[] codes, float[] centroids)
+    {
+        ushort[] actual = new ushort[codes.Length];
+        float[] moved = new float[centroids.Length];
+        held.ReadCodes(actual);
+        held.ReadCentroids(moved);
+        Assert.Equal(codes, actual);
+        Assert.Equal(centroids, moved);
     }
 
     [Theory]
@@ -233,21 +252,17 @@ public sealed class CudaEncoderTests
         float[] rows = new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.NearTies, n, d, [33]).Values();
         using IHeldRows held = Backends.Cuda(screen).Hold(n, d)!;
         held.Append(new RowView(rows, d));
-        ushort[] expected = new ushort[n], actual = new ushort[n];
+        held.Centre();
         foreach ((int codes, float scale) in ((int, float)[])[(33, 1), (33, 0.25f), (33, 40), (33, 0), (150, 1), (20, 1)])
         {
             float[] codewords = [.. new Cases.EncodeCase(PlanKind.Residual, Cases.EncodeData.NearTies, n, d, [codes]).Plan().Codebook(0).ToArray().Select(value => value * scale)];
-            double[] expectedSums = new double[codes * d], sums = [.. expectedSums.Select(_ => 7.0)];
-            long[] expectedCounts = new long[codes], counts = [.. expectedCounts.Select(_ => 7L)];
-            using (IEncoder oracle = new ScalarBackend().CreateEncoder(new EncodePlan(PlanKind.Residual, d, [codewords])))
-                oracle.Encode(new RowView(rows, d), expected);
-            new ScalarBackend().Accumulate(new RowView(rows, d), expected, codes, expectedSums, expectedCounts);
-            held.AssignAndSum(codewords, actual, sums, counts);
-            Assert.Equal(expected, actual);
-            Assert.Equal(expectedSums, sums);
-            Assert.Equal(expectedCounts, counts);
+            (ushort[] expected, float[] centroids, _) = Step(rows, codewords, d);
+            held.Start(codewords, []);
+            held.Step(TestContext.Current.CancellationToken);
+            AssertHolds(held, expected, centroids);
             codewords[^1] = float.NaN;
-            Assert.Throws<ArgumentException>(() => held.AssignAndSum(codewords, actual, sums, counts));
+            held.Start(codewords, []);
+            Assert.Throws<ArgumentException>(() => held.Step(TestContext.Current.CancellationToken));
         }
     }
 

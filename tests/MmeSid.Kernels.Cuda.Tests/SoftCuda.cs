@@ -61,6 +61,14 @@ internal static unsafe partial class SoftCuda
     /// <summary>Forgets planned failures, and a failed kernel.</summary>
     public static void Reset() => ((delegate* unmanaged<void>)NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_reset"))();
 
+    /// <summary>Bytes that were copied so far to devices, and from them.</summary>
+    public static (long In, long Out) Copied()
+    {
+        long* bytes = stackalloc long[2];
+        ((delegate* unmanaged<long*, void>)NativeLibrary.GetExport(NativeLibrary.Load(Path!), "softcuda_copied"))(bytes);
+        return (bytes[0], bytes[1]);
+    }
+
     /// <summary>What the driver gave and has not got back: device memory, host memory, streams, events.</summary>
     public static long[] Live()
     {

@@ -133,6 +133,7 @@ struct Driver
     size_t shared_limit = setting("SOFTCUDA_SHARED", 227 << 10);
     std::shared_ptr<Stream> null_stream = std::make_shared<Stream>();
     std::string last_failure;
+    size_t copied_in = 0, copied_out = 0;
 };
 
 std::vector<softcuda::Kernel>& kernels()
@@ -454,6 +455,14 @@ API void softcuda_live(long long* counts)
     counts[4] = (long long)driver().modules.size();
 }
 
+/// Bytes copied so far to devices, and from them.
+API void softcuda_copied(long long* bytes)
+{
+    std::lock_guard<std::recursive_mutex> guard(driver().lock);
+    bytes[0] = (long long)driver().copied_in;
+    bytes[1] = (long long)driver().copied_out;
+}
+
 /// What the last kernel did wrong, for people; empty when none did.
 API const char* softcuda_failure() { return driver().last_failure.c_str(); }
 
@@ -771,6 +780,7 @@ API Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void
         return kInvalidHandle;
     if (!on_device(to, bytes))
         return kInvalidValue;
+    driver().copied_in += bytes;
     known->work.push_back([=] { std::memcpy((void*)to, from, bytes); return kSuccess; });
     return kSuccess;
 }
@@ -783,6 +793,7 @@ API Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stre
         return kInvalidHandle;
     if (!on_device(from, bytes))
         return kInvalidValue;
+    driver().copied_out += bytes;
     known->work.push_back([=] { std::memcpy(to, (const void*)from, bytes); return kSuccess; });
     return kSuccess;
 }

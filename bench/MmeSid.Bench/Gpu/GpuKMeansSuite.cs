@@ -28,7 +28,7 @@ internal static class GpuKMeansSuite
         if (context.Backend.Hold(rows.Count, dimension) is { } held)
         {
             using (held)
-                yield return assignment with { Operation = "assignment and sums", Time = HeldIteration(context, held, rows, centroids), Preparation = null, Check = "", Note = "with the plan's preparation, codes and sums on the host" };
+                yield return assignment with { Operation = "one step on held rows", Time = HeldIteration(context, held, rows, centroids), Preparation = null, Check = "", Note = "assignment, sums, centroids and objective on the device; the plan's preparation on the host" };
         }
         else
         {
@@ -54,9 +54,8 @@ internal static class GpuKMeansSuite
     private static Timing HeldIteration(GpuContext context, IHeldRows held, RowMatrix rows, float[] centroids)
     {
         held.Append(rows.View(0, (int)rows.Count));
-        ushort[] codes = new ushort[rows.Count];
-        double[] sums = new double[centroids.Length];
-        long[] counts = new long[centroids.Length / rows.Dimension];
-        return context.Time(() => held.AssignAndSum(centroids, codes, sums, counts)) with { AllocatedBytes = null };
+        held.Centre();
+        held.Start(centroids, []);
+        return context.Time(() => held.Step(CancellationToken.None)) with { AllocatedBytes = null };
     }
 }

@@ -132,6 +132,8 @@ public static partial class torch
         public Tensor ceil() => Aten.Call("ceil", this);
         public Tensor round() => Aten.Call("round", this);
         public Tensor sqrt_() => Change("sqrt_");
+        public Tensor exp_() => Change("exp_");
+        public Tensor reciprocal_() => Change("reciprocal_");
 
         public Tensor sigmoid() => Aten.Call("sigmoid", this);
         public Tensor log_sigmoid() => Aten.Call("log_sigmoid", this);

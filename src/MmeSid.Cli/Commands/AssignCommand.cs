@@ -23,16 +23,17 @@ internal static class AssignCommand
         {
             BundleOptions.Bundle, output, shadow, BundleOptions.Beam, OutputOptions.Force,
         };
-        TableOptions.AddReading(command);
+        TableOptions.AddReadingForBundle(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             string path = run.Need(output);
+            BundleTables tables = BundleTables.OfOne(run);
             using OutputFile file = OutputFile.Create(path, run.Force);
             // Which rows a join leaves, and in which order, only their ids tell.
-            using OutputFile? ids = run.Need(TableOptions.Embeddings).Length > 1 ? OutputFile.Create(EmbeddingFiles.ItemsPath(path), run.Force) : null;
-            SidBundle bundle = SidBundle.Open(run.Need(BundleOptions.Bundle));
-            using EmbeddingTable table = run.Get(shadow) is { } shadowPath ? OpenShadowed(run, bundle, shadowPath) : TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
-            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
+            using OutputFile? ids = tables.Files.Count > 1 ? OutputFile.Create(EmbeddingFiles.ItemsPath(path), run.Force) : null;
+            SidBundle bundle = SidBundle.Open(tables.Folder);
+            using EmbeddingTable table = run.Get(shadow) is { } shadowPath ? OpenShadowed(run, bundle, tables, shadowPath) : tables.Join(run, bundle);
+            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle);
             var writer = new NpyWriter<ushort>(file.Stream, table.Count, bundle.Quantizer.Levels);
             AssignmentReport report = Assignment.Run(run, table, encoder, (_, codes, _) => writer.Write(codes));
             writer.Complete();
@@ -55,11 +56,13 @@ internal static class AssignCommand
     }
 
     /// <exception cref="ArgumentException">The bundle does something to the rows, which the shadow knows nothing of.</exception>
-    private static ShadowedTable OpenShadowed(CommandRun run, SidBundle bundle, string shadow)
+    private static ShadowedTable OpenShadowed(CommandRun run, SidBundle bundle, BundleTables tables, string shadow)
     {
+        if (bundle.Encoder is not null)
+            throw new ArgumentException($"--shadow needs a bundle that quantizes the rows themselves; this one is {QuantizerName.Of(bundle.Quantizer.Kind)}, with a learned encoder before it");
         if (bundle.Preprocessing.Parts is not [{ Normalize: false, Weight: 1 }])
             throw new ArgumentException("--shadow needs a bundle that takes the rows of one table as they are; this one joins, normalises or weights them");
-        EmbeddingTable table = ShadowCommand.OpenOne(run);
+        EmbeddingTable table = ShadowCommand.OnlyOne(tables.Open(run, tables.Folder));
         try
         {
             return ShadowedTable.Open(table, shadow);

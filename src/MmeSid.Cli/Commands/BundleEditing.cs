@@ -21,32 +21,36 @@ internal static class BundleEditing
 
     /// <summary><c>append</c> and <c>update</c>: encodes the rows of the tables named on the command line and changes the bundle with them.</summary>
     public static Command CreateByRows(
-        string name, string description, Func<SidBundle, EmbeddingTable, SidTable, int, CancellationToken, BundleChange> change, string counted)
+        string name, string description, Func<SidBundle, EmbeddingTable, SidTable, EmbeddingTable?, int, CancellationToken, BundleChange> change, string counted)
     {
         var command = new Command(name, description) { BundleOptions.Bundle, Output, OutputOptions.Force, BundleOptions.Beam };
-        TableOptions.AddReading(command);
-        command.SetAction(parsed => CommandRun.Execute(parsed, run => Change(run, bundle =>
+        TableOptions.AddReadingForBundle(command);
+        command.SetAction(parsed => CommandRun.Execute(parsed, run => Change(run, BundleTables.OfOne(run), change, counted)));
+        return command;
+    }
+
+    private static void Change(CommandRun run, BundleTables tables, Func<SidBundle, EmbeddingTable, SidTable, EmbeddingTable?, int, CancellationToken, BundleChange> change, string counted)
+        => Change(run, tables.Folder, bundle =>
         {
-            using EmbeddingTable table = TableOptions.Join(run, TableOptions.Open(run), bundle.Preprocessing);
-            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle.Quantizer, BundleOptions.BeamOf(run, bundle));
-            (SidTable codes, _) = Assignment.Collect(run, table, encoder);
-            BundleChange changed = change(bundle, table, codes, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
+            using EmbeddingTable table = tables.Join(run, bundle);
+            using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle);
+            using EmbeddingTable? encoded = BundleOptions.EncodeRows(run, table, encoder);
+            (SidTable codes, _) = Assignment.Collect(run, encoded ?? table, BundleOptions.SearchOf(encoder));
+            BundleChange changed = change(bundle, table, codes, encoded, GlobalOptions.ThreadCount(run.Parsed), run.Cancellation);
             run.Results.Value(counted, table.Count);
             run.Results.Value("items", changed.Content.Items.Count);
             Settlement.Report(run.Results, changed.Content, changed.Settling);
             return changed;
-        })));
-        return command;
-    }
+        });
 
     /// <summary>
     /// Opens the bundle and, before any work, the output: a new folder, or the bundle's own, which no other program of ours changes meanwhile.
     /// Writes the changed bundle.
     /// </summary>
     /// <exception cref="IOException">Another program changes the bundle right now, or replaced it meanwhile.</exception>
-    public static void Change(CommandRun run, Func<SidBundle, BundleChange> change)
+    public static void Change(CommandRun run, string folder, Func<SidBundle, BundleChange> change)
     {
-        string folder = run.Need(BundleOptions.Bundle), target = run.Get(Output) ?? folder;
+        string target = run.Get(Output) ?? folder;
         bool inPlace = FullPath(target) == FullPath(folder);
         // Opened under the lock: what another program added a moment ago is in it.
         using FileStream? own = inPlace && Directory.Exists(folder) ? Lock(folder) : null;

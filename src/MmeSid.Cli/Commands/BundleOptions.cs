@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.Globalization;
 using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
 using MmeSid.Kernels;
+using MmeSid.Training.Quantization;
 
 namespace MmeSid.Cli.Commands;
 
@@ -15,7 +17,7 @@ internal static class BundleOptions
 
     public static readonly Option<string> Bundle = new("--bundle", "-b")
     {
-        Description = "The bundle: a folder that 'train' wrote.",
+        Description = "The bundle: a folder that 'train' wrote; with --table also a folder of bundles.",
         HelpName = "folder",
         Required = true,
     };
@@ -30,10 +32,19 @@ internal static class BundleOptions
     public static int BeamOf(CommandRun run, SidBundle bundle) => run.Get(Beam)
         ?? (bundle.Manifest.Options.TryGetValue(BeamName, out string? text) && int.TryParse(text, CultureInfo.InvariantCulture, out int beam) ? beam : 1);
 
-    /// <summary>Prepares the quantizer on the chosen backend.</summary>
-    public static IQuantizerEncoder CreateEncoder(CommandRun run, Quantizer quantizer, int beam)
+    /// <summary>Prepares what gives rows of a bundle their codes: the quantizer on the chosen backend, behind the bundle's encoder where it has one.</summary>
+    /// <exception cref="BackendUnavailableException">The bundle has a learned encoder and there is no libtorch.</exception>
+    public static IQuantizerEncoder CreateEncoder(CommandRun run, SidBundle bundle)
     {
         IBackend backend = GlobalOptions.CreateBackend(run.Parsed);
-        return quantizer.CreateEncoder(backend, beam, GlobalOptions.ThreadCount(run.Parsed));
+        int beam = BeamOf(run, bundle), threads = GlobalOptions.ThreadCount(run.Parsed);
+        return bundle.Encoder is { } network ? new LearnedEncoder(bundle.Quantizer, network, backend, beam, threads) : bundle.Quantizer.CreateEncoder(backend, beam, threads);
     }
+
+    /// <summary>What an encoder makes of the rows of a table, kept to be read in any order; null where the rows themselves are quantized.</summary>
+    public static EmbeddingTable? EncodeRows(CommandRun run, EmbeddingTable rows, IQuantizerEncoder encoder) => encoder is not LearnedEncoder learned ? null
+        : run.Progress.Step("encode", rows.Count, "rows", step => learned.EncodeTable(rows).Spool(count => step.Advance(count), run.Cancellation));
+
+    /// <summary>What searches the rows that <see cref="EncodeRows"/> left, or the table's own where it left none.</summary>
+    public static IQuantizerEncoder SearchOf(IQuantizerEncoder encoder) => encoder is LearnedEncoder learned ? learned.Search : encoder;
 }

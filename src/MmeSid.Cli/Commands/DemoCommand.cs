@@ -69,7 +69,7 @@ internal static class DemoCommand
             SidBundle bundle = SidBundle.Open(Path.Combine(folder, name));
             bundles.Add(bundle);
             sets.Add((name, run.Progress.Step($"measure {name}",
-                () => HealthReport.Measure(bundle, table, users: null, new AgreementOptions { Seed = run.Seed, Threads = threads }, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation))));
+                () => HealthReport.Measure(bundle, table, encoded: null, users: null, new AgreementOptions { Seed = run.Seed, Threads = threads }, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation))));
         }
 
         run.Results.Value("folder", path);

@@ -91,7 +91,7 @@ internal static class EmbedCommand
                     MaximumTokens = run.Need(tokens),
                     Threads = GlobalOptions.ThreadCount(run.Parsed),
                 }));
-                made = run.Progress.Step("embed text", () => ModelEmbedding.Of(items, encoder, EmptyOf(run), run.Cancellation));
+                made = run.Progress.Step("embed text", items.Texts.Count, "texts", step => ModelEmbedding.Of(items, encoder, EmptyOf(run), step, run.Cancellation));
                 return (made.Rows, made.Items);
             });
             made!.Rows.Dispose();

@@ -53,7 +53,7 @@ internal static class ImportCommand
         else
         {
             using OutputFile converted = OutputFile.Create(quantize == kAsItIs ? path : path + ".unquantized", run.Force);
-            run.Progress.Step("convert", () => HuggingFaceLlama.WriteGguf(from, converted.Stream, run.Cancellation));
+            run.Progress.Step("convert", 0, "", _ => HuggingFaceLlama.WriteGguf(from, converted.Stream, run.Cancellation));
             run.Cancellation.ThrowIfCancellationRequested();
             if (quantize == kAsItIs)
                 converted.Commit();
@@ -68,7 +68,7 @@ internal static class ImportCommand
         run.Results.Value("parameters", file.Tensors.Values.Sum(entry => entry.Count));
         run.Results.Value("bytes", file.Tensors.Values.Sum(entry => entry.Bytes), $"{file.Tensors.Values.Sum(entry => entry.Bytes) / 1e6:N1} MB");
 
-        void Quantize(string input) => run.Progress.Step("quantize", () => LlamaQuantizer.Quantize(input, path, Enum.Parse<LlamaFileType>(quantize, ignoreCase: true),
+        void Quantize(string input) => run.Progress.Step("quantize", 0, "", _ => LlamaQuantizer.Quantize(input, path, Enum.Parse<LlamaFileType>(quantize, ignoreCase: true),
             new LlamaQuantizerOptions { Force = run.Force, Threads = GlobalOptions.ThreadCount(run.Parsed) }));
     }
 }

@@ -24,16 +24,21 @@ internal static class InspectCommand
             Description = "The tables that the bundle was made of: adds error, spectrum, and per level the agreement with the original space.",
             HelpName = "file",
         };
+        var named = new Option<string[]>(TableOptions.Table.Name)
+        {
+            Description = "The same for one bundle of a folder of bundles, such as text=text.npy; once per table. Bundles that no table is for are measured without.",
+            HelpName = "name=file",
+        };
         var sequences = new Option<string?>("--sequences")
         {
-            Description = "With --embeddings: user sequences, lines 'user item item …'. Adds Kendall's tau of the distances from each user's last item to the items before.",
+            Description = "With --embeddings or --table: user sequences, lines 'user item item …'. Adds Kendall's tau of the distances from each user's last item to the items before.",
             HelpName = "file",
         };
         var clusters = new Option<int?>("--clusters") { Description = "Reference clusters of the original space. [default: codes of the first level]", HelpName = "count" };
         var neighbours = new Option<int>("--neighbours") { Description = "Neighbours of the purity.", DefaultValueFactory = _ => new AgreementOptions().Neighbours, HelpName = "count" };
         var command = new Command("inspect", "Show the health of SIDs: collisions, codes used per level (perplexity, entropy, Gini), and with --embeddings what they keep of the original space.")
         {
-            paths, bundles, embeddings, sequences, clusters, neighbours,
+            paths, bundles, embeddings, named, sequences, clusters, neighbours,
         };
         TableOptions.AddReading(command, embeddings);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
@@ -41,8 +46,15 @@ internal static class InspectCommand
             string[] all = [.. parsed.GetValue(paths) ?? [], .. run.Get(bundles) ?? []];
             if (all.Length == 0)
                 throw new ArgumentException("nothing to inspect, expected a bundle or a .npy file of SIDs");
-            if (run.Get(sequences) is not null && run.Get(embeddings) is not { Length: > 0 })
-                throw new ArgumentException("--sequences needs --embeddings: distances are measured between rows");
+            string[] files = run.Get(embeddings) ?? [], texts = run.Get(named) ?? [];
+            BundleTables.RequireOneKind(files, texts);
+            if (run.Get(sequences) is not null && files.Length + texts.Length == 0)
+                throw new ArgumentException("--sequences needs --embeddings or --table: distances are measured between rows");
+            if (texts.Length > 0 && all.Length != 1)
+                throw new ArgumentException($"{named.Name} names the bundles of one folder, {all.Length} paths are given");
+            if (texts.Length > 0 && !Directory.Exists(all[0]))
+                throw new ArgumentException($"{named.Name} names the bundles of a folder, {all[0]} is none");
+            BundleTables? tables = texts.Length > 0 ? BundleTables.Named(all[0], texts) : null;
             if (run.Need(neighbours) < 1)
                 throw new ArgumentException($"{neighbours.Name} is {run.Need(neighbours)}, expected at least 1");
             if (run.Get(clusters) is { } count and (< 1 or > EncodePlan.MaximumCodes))
@@ -57,7 +69,7 @@ internal static class InspectCommand
                     continue;
                 }
                 foreach ((string name, string folder) in SidBundle.List(path))
-                    sets.Add((name.Length > 0 ? name : Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), Measure(run, folder, embeddings, run.Get(sequences), options)));
+                    sets.Add((name.Length > 0 ? name : Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), Measure(run, folder, tables ?? new BundleTables(files, files.Length > 0 ? [(folder, [.. Enumerable.Range(0, files.Length)])] : []), run.Get(sequences), options)));
             }
             Health.Compare(run.Results, sets);
             if (sets.Count == 1)
@@ -69,15 +81,17 @@ internal static class InspectCommand
         return command;
     }
 
-    private static HealthReport Measure(CommandRun run, string folder, Option<string[]> embeddings, string? sequences, AgreementOptions options)
+    private static HealthReport Measure(CommandRun run, string folder, BundleTables tables, string? sequences, AgreementOptions options)
     {
         SidBundle bundle = SidBundle.Open(folder);
-        if (run.Get(embeddings) is not { Length: > 0 })
-            return HealthReport.Measure(bundle, rows: null, users: null, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation);
-        using EmbeddingTable rows = Health.InOrderOf(bundle, TableOptions.Join(run, TableOptions.Open(run, embeddings), bundle.Preprocessing));
+        if (tables.Places.All(entry => entry.Folder != folder))
+            return HealthReport.Measure(bundle, rows: null, encoded: null, users: null, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation);
+        using EmbeddingTable rows = Health.InOrderOf(bundle, TableOptions.Join(run, tables.Open(run, folder), bundle.Preprocessing));
+        using IQuantizerEncoder? encoder = bundle.Encoder is null ? null : BundleOptions.CreateEncoder(run, bundle);
+        using EmbeddingTable? encoded = encoder is null ? null : BundleOptions.EncodeRows(run, rows, encoder);
         IReadOnlyList<UserHistory>? users = sequences is null ? null : Health.Histories(bundle, InteractionSequences.ReadFile(sequences));
         return run.Progress.Step($"measure {Path.GetFileName(Path.TrimEndingDirectorySeparator(folder))}",
-            () => HealthReport.Measure(bundle, rows, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
+            () => HealthReport.Measure(bundle, rows, encoded, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
     }
 
     private static void ShowManifest(ResultSheet results, SidBundle bundle)
@@ -85,6 +99,13 @@ internal static class InspectCommand
         BundleManifest manifest = bundle.Manifest;
         results.Value("quantizer", QuantizerName.Of(manifest.Kind));
         results.Value("dimension", manifest.Dimension);
+        if (bundle.Encoder is { } encoder)
+        {
+            results.Value("input_dimension", encoder.InputDimension);
+            string fusion = encoder.Description.Fusion == InputFusion.None ? "" : $"{EncoderName.Of(encoder.Description.Fusion)} of the parts → ";
+            string layers = string.Join(" → ", [encoder.FusedWidth, .. encoder.Networks[0].Select(layer => layer.Outputs)]);
+            results.Value("encoder", $"{EncoderName.Of(encoder.Kind)}: {fusion}{layers}{(encoder.Kind == EncoderKind.Hierarchical ? " before each level" : "")}");
+        }
         results.Value("collisions", CollisionName.Of(manifest.Collisions));
         results.Value("fingerprint", bundle.Fingerprint);
         results.Table("inputs", ["name", "rows", "dimension", "normalize", "weight"], manifest.Inputs.Take(manifest.Preprocessing.Parts.Count).Zip(manifest.Preprocessing.Parts, (input, part) =>

@@ -1,3 +1,4 @@
+using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Kernels;
 using MmeSid.Llama;
@@ -13,7 +14,7 @@ internal sealed record ModelEmbedding(RowMatrix Rows, ItemIds Items, long EmptyC
 {
     /// <summary>Embeds texts one after the other; the model's own threads share the work on each.</summary>
     /// <exception cref="InvalidDataException">An item has no text under <see cref="EmptyItems.Refuse"/>, or none has one.</exception>
-    public static ModelEmbedding Of(TextItems items, LlamaTextEncoder encoder, EmptyItems empty, CancellationToken cancellation)
+    public static ModelEmbedding Of(TextItems items, LlamaTextEncoder encoder, EmptyItems empty, ProgressStep step, CancellationToken cancellation)
     {
         bool[] silent = [.. items.Texts.Select(string.IsNullOrWhiteSpace)];
         long emptyCount = silent.LongCount(without => without);
@@ -34,6 +35,7 @@ internal sealed record ModelEmbedding(RowMatrix Rows, ItemIds Items, long EmptyC
                     cut += encoder.Encode(items.Texts[item], rows.Rows(row++, 1)) > 0 ? 1 : 0;
                 else if (!drop)
                     rows.Rows(row++, 1).Clear();
+                step.Advance(1);
             }
             return new ModelEmbedding(rows, left, emptyCount, cut);
         }

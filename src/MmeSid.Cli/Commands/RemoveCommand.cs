@@ -24,7 +24,7 @@ internal static class RemoveCommand
                 ids.AddRange(ItemIds.ReadFile(file));
             if (ids.Count == 0)
                 throw new ArgumentException("nothing to remove, expected --item or --items");
-            BundleEditing.Change(run, bundle =>
+            BundleEditing.Change(run, run.Need(BundleOptions.Bundle), bundle =>
             {
                 BundleChange changed = BundleEdit.Remove(bundle, ids);
                 run.Results.Value("removed", ids.Count);

@@ -21,7 +21,7 @@ internal static class ShadowCommand
             string path = run.Need(output);
             using OutputFile shadow = OutputFile.Create(path, run.Force);
             using OutputFile note = OutputFile.Create(ShadowedTable.NotePath(path), run.Force);
-            using EmbeddingTable table = OpenOne(run);
+            using EmbeddingTable table = OnlyOne(TableOptions.Open(run));
             run.Progress.Step("shadow", table.Count, "rows", step => ShadowedTable.Write(table, shadow.Stream, rows => step.Advance(rows), run.Cancellation));
             shadow.Commit();
             ShadowedTable.WriteNote(table, path, note.Stream);
@@ -32,15 +32,14 @@ internal static class ShadowCommand
         return command;
     }
 
-    /// <summary>Opens the table whose shadow is made or read.</summary>
-    /// <exception cref="ArgumentException">There are several: what is joined has no shadow.</exception>
-    public static EmbeddingTable OpenOne(CommandRun run)
+    /// <summary>The table whose shadow is made or read.</summary>
+    /// <exception cref="ArgumentException">There are several: what is joined has no shadow. None stays open.</exception>
+    public static EmbeddingTable OnlyOne(IReadOnlyList<EmbeddingTable> tables)
     {
-        IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run);
         if (tables.Count == 1)
             return tables[0];
         foreach (EmbeddingTable table in tables)
             table.Dispose();
-        throw new ArgumentException($"a shadow is that of one table, --embeddings is given {tables.Count} times");
+        throw new ArgumentException($"a shadow is that of one table, {tables.Count} are given");
     }
 }

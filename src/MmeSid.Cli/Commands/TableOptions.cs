@@ -16,6 +16,22 @@ internal static class TableOptions
         AllowMultipleArgumentsPerToken = false,
     };
 
+    /// <summary><see cref="Embeddings"/> where <see cref="Table"/> may stand instead.</summary>
+    public static readonly Option<string[]> NewRows = new(Embeddings.Name, "-e")
+    {
+        Description = Embeddings.Description + " This or --table is required.",
+        HelpName = "file",
+        AllowMultipleArgumentsPerToken = false,
+    };
+
+    public static readonly Option<string[]> Table = new("--table")
+    {
+        Description = "A table and the bundle it is for: with --bundle B a folder of bundles, '--table text=new.npy' is '--bundle B/text --embeddings new.npy'. "
+            + "Given several times for one bundle, its tables are joined in that order. A bundle itself is named by its own folder.",
+        HelpName = "name=file",
+        AllowMultipleArgumentsPerToken = false,
+    };
+
     public static readonly Option<string[]> Items = new("--items")
     {
         Description = "Item ids, one per line, naming the rows; once for all tables or once per table. "
@@ -75,19 +91,41 @@ internal static class TableOptions
             command.Options.Add(option);
     }
 
-    /// <summary>Opens every table; on failure none stays open.</summary>
-    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, Option<string[]>? embeddings = null)
+    /// <summary>Adds the options by which the tables of a bundle are opened: <see cref="NewRows"/> or <see cref="Table"/>, one of them required.</summary>
+    public static void AddReadingForBundle(Command command)
     {
-        string[] paths = run.Need(embeddings ?? Embeddings);
+        command.Options.Add(NewRows);
+        command.Options.Add(Table);
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(NewRows) is null && result.GetResult(Table) is null)
+                result.AddError($"Option '{NewRows.Name}' is required, or '{Table.Name}'.");
+        });
+        AddReading(command, NewRows);
+    }
+
+    /// <summary>Opens every table of <see cref="Embeddings"/>; on failure none stays open.</summary>
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run)
+    {
+        string[] files = run.Need(Embeddings);
+        return Open(run, files, [.. Enumerable.Range(0, files.Length)]);
+    }
+
+    /// <summary>Opens some of the tables that were given; on failure none stays open.</summary>
+    /// <param name="run">The options, of which those given per table go by their place among all of them.</param>
+    /// <param name="paths">All that were given.</param>
+    /// <param name="chosen">Places of those to open.</param>
+    public static IReadOnlyList<EmbeddingTable> Open(CommandRun run, IReadOnlyList<string> paths, IReadOnlyList<int> chosen)
+    {
         var tables = new List<EmbeddingTable>();
         try
         {
-            for (int t = 0; t < paths.Length; t++)
+            foreach (int t in chosen)
             {
                 tables.Add(EmbeddingTable.Open([paths[t]], new EmbeddingOptions
                 {
-                    ItemsFile = PerTable(run.Get(Items), t, paths.Length, "--items") ?? ItemsBeside(paths[t]),
-                    SkipRows = PerTable(run.Get(SkipRows), t, paths.Length, "--skip-rows"),
+                    ItemsFile = PerTable(run.Get(Items), t, paths.Count, "--items") ?? ItemsBeside(paths[t]),
+                    SkipRows = PerTable(run.Get(SkipRows), t, paths.Count, "--skip-rows"),
                     IdColumn = run.Get(IdColumn),
                     VectorColumn = run.Get(VectorColumn),
                     Tensor = run.Get(Tensor),

@@ -14,8 +14,11 @@ internal static class TrainCommand
     public static Command Create()
     {
         var train = new Command("train", "Train a quantizer on embeddings and write a bundle (codebooks, raw codes and settled SIDs of the rows, item ids, manifest), or a model on user sequences.");
-        foreach (QuantizerKind kind in Enum.GetValues<QuantizerKind>())
+        foreach (QuantizerKind kind in QuantizerKinds.KMeans)
             train.Add(Create(kind));
+        train.Add(TrainRqVaeCommand.Create(QuantizerKind.RqVae));
+        train.Add(TrainMmRqVaeCommand.Create());
+        train.Add(TrainRqVaeCommand.Create(QuantizerKind.Hvq));
         train.Add(TrainSasRecCommand.Create());
         return train;
     }

@@ -34,18 +34,18 @@ public static class AssignmentPipeline
 
     /// <summary>Assigns every row.</summary>
     /// <param name="table">[n, d], n ≥ 0; read once, from several threads.</param>
-    /// <param name="encoder">The prepared quantizer of the same d.</param>
+    /// <param name="encoder">The prepared quantizer, its <see cref="IQuantizerEncoder.Dimension"/> the table's d.</param>
     /// <param name="receive">Takes the codes.</param>
     /// <param name="cancellation">Ends the work between blocks.</param>
-    /// <exception cref="ArgumentException">Table and quantizer differ in dimension.</exception>
-    /// <exception cref="InvalidDataException">A value of the table is not finite, or overflows float32 when its row is rotated; file and row named.</exception>
+    /// <exception cref="ArgumentException">Table and encoder differ in dimension.</exception>
+    /// <exception cref="InvalidDataException">A value of the table is not finite, or overflows float32 when its row is rotated or passes a network; file and row named.</exception>
     public static AssignmentReport Run(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(table);
         ArgumentNullException.ThrowIfNull(encoder);
         ArgumentNullException.ThrowIfNull(receive);
-        if (table.Dimension != encoder.Quantizer.Dimension)
-            throw new ArgumentException($"{table.Name}: rows have dimension {table.Dimension}, the quantizer has {encoder.Quantizer.Dimension}");
+        if (table.Dimension != encoder.Dimension)
+            throw new ArgumentException($"{table.Name}: rows have dimension {table.Dimension}, the {(encoder.Quantizer.Kind.IsLearned() ? "encoder" : "quantizer")} has {encoder.Dimension}");
         long start = Stopwatch.GetTimestamp();
         using var ring = new Ring(table, encoder, receive, cancellation);
         AssignmentReport report = ring.Run();

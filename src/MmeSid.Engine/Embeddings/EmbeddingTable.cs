@@ -126,6 +126,37 @@ public abstract class EmbeddingTable : IDisposable
         }
     }
 
+    /// <summary>
+    /// Reads the whole table once into a copy that is cheap to read again in any order: in memory up to 256 MB, beyond it in a temporary file that
+    /// disappears with the process.
+    /// </summary>
+    /// <param name="rowsRead">Told how many rows each block had; or null.</param>
+    /// <param name="cancellation">Ends the work between blocks.</param>
+    public EmbeddingTable Spool(Action<int>? rowsRead = null, CancellationToken cancellation = default)
+    {
+        var spool = new RowSpool(Dimension);
+        try
+        {
+            int block = Math.Max(1, (1 << 20) / Dimension);
+            using var buffer = new RowMatrix(Math.Min(block, Math.Max(1, Count)), Dimension);
+            for (long first = 0; first < Count; first += block)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                int rows = (int)Math.Min(block, Count - first);
+                Read(first, rows, buffer.Rows(0, rows));
+                for (int row = 0; row < rows; row++)
+                    spool.Append(buffer.Rows(row, 1));
+                rowsRead?.Invoke(rows);
+            }
+            return new SpooledTable(spool, Items, Name);
+        }
+        catch
+        {
+            spool.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>SHA-256, in lower-case hex, over the text <c>float32[n,d]</c>, a line feed, and the rows' little-endian values. Reads the table once.</summary>
     public string Fingerprint()
     {

@@ -19,10 +19,10 @@ public sealed record HealthReport
     /// <summary>Use of each level's codes, raw.</summary>
     public required IReadOnlyList<CodeUse> CodeUse { get; init; }
 
-    /// <summary>Error of the raw codes, or null without rows.</summary>
+    /// <summary>Error of the raw codes, or null without rows; behind a learned encoder that of the encoded rows.</summary>
     public ReconstructionError? RawError { get; init; }
 
-    /// <summary>Error of the settled SIDs, or null without rows.</summary>
+    /// <summary>Error of the settled SIDs, or null without rows; behind a learned encoder that of the encoded rows.</summary>
     public ReconstructionError? Error { get; init; }
 
     /// <summary>Spectrum of the rows, or null without rows.</summary>
@@ -31,7 +31,7 @@ public sealed record HealthReport
     /// <summary>Agreement of the raw codes with the rows, per level, or null without rows.</summary>
     public SpaceAgreement? Agreement { get; init; }
 
-    /// <summary>Order of distances kept, or null without histories.</summary>
+    /// <summary>Order of distances kept from the rows to the vectors of their SIDs (behind a learned encoder vectors of the code space), or null without histories.</summary>
     public KendallTau? Distances { get; init; }
 
     /// <summary>Measures SIDs alone, as others publish them.</summary>
@@ -53,25 +53,29 @@ public sealed record HealthReport
 
     /// <summary>Measures a bundle.</summary>
     /// <param name="bundle">The bundle.</param>
-    /// <param name="rows">Its rows x, in the bundle's order; or null for the measures that need none.</param>
+    /// <param name="rows">Its rows x, in the bundle's order; or null for the measures that need none. They are the original space.</param>
+    /// <param name="encoded">Behind a learned encoder what it makes of the rows, [n, code width]; else null.</param>
     /// <param name="users">Histories for <see cref="Distances"/>, or null.</param>
     /// <param name="options">Samples and seed.</param>
     /// <param name="backend">For the agreement with the rows.</param>
     /// <param name="cancellation">Stops the work.</param>
     /// <exception cref="ArgumentException">The rows are not as many as the items, or of another dimension.</exception>
-    public static HealthReport Measure(SidBundle bundle, EmbeddingTable? rows, IReadOnlyList<UserHistory>? users, AgreementOptions options, IBackend backend, CancellationToken cancellation = default)
+    public static HealthReport Measure(SidBundle bundle, EmbeddingTable? rows, EmbeddingTable? encoded, IReadOnlyList<UserHistory>? users, AgreementOptions options, IBackend backend, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(bundle);
         ArgumentNullException.ThrowIfNull(options);
         HealthReport report = Measure(bundle.Codes, bundle.Manifest.CodeCounts) with { Collisions = CollisionRate.Measure(bundle.Sids) };
         if (rows is null || bundle.Count == 0)
             return report;
-        if (rows.Count != bundle.Count || rows.Dimension != bundle.Quantizer.Dimension)
-            throw new ArgumentException($"{rows.Name} has {rows.Count} rows of dimension {rows.Dimension}, expected {bundle.Count} of {bundle.Quantizer.Dimension}", nameof(rows));
+        if (rows.Count != bundle.Count || rows.Dimension != bundle.InputDimension)
+            throw new ArgumentException($"{rows.Name} has {rows.Count} rows of dimension {rows.Dimension}, expected {bundle.Count} of {bundle.InputDimension}", nameof(rows));
+        if ((bundle.Encoder is null) != (encoded is null))
+            throw new ArgumentException(encoded is null ? $"{bundle.Folder} has an encoder, expected encoded rows too" : $"{bundle.Folder} has no encoder, expected no encoded rows", nameof(encoded));
+        EmbeddingTable quantized = encoded ?? rows;
         return report with
         {
-            RawError = ReconstructionError.Measure(rows, bundle.Quantizer, bundle.Codes),
-            Error = ReconstructionError.Measure(rows, bundle.Quantizer, bundle.Sids),
+            RawError = ReconstructionError.Measure(quantized, bundle.Quantizer, bundle.Codes),
+            Error = ReconstructionError.Measure(quantized, bundle.Quantizer, bundle.Sids),
             Spectrum = Spectrum.Measure(rows, seed: options.Seed, threads: options.Threads),
             Agreement = bundle.Count < 2 ? null : SpaceAgreement.Measure(rows, bundle.Codes, options, backend, cancellation),
             Distances = users is null ? null : KendallTau.Measure(rows, bundle.Quantizer, bundle.Sids, users, options.Threads),

@@ -8,6 +8,9 @@ public interface IQuantizerEncoder : IDisposable
     /// <summary>The quantizer it encodes with.</summary>
     Quantizer Quantizer { get; }
 
+    /// <summary>Length of the rows that it takes, d: the quantizer's own unless something learned stands before it.</summary>
+    int Dimension => Quantizer.Dimension;
+
     /// <summary>Calls of <see cref="Encode(RowView, Span{ushort}, Span{float})"/> that should run at the same time, see <see cref="IEncoder.CallsAtOnce"/>.</summary>
     int CallsAtOnce { get; }
 
@@ -16,12 +19,13 @@ public interface IQuantizerEncoder : IDisposable
 
     /// <summary>
     /// Exact codes of the rows: the argmin of the real-number distances, ties to the smallest code, whatever backend, batch size and
-    /// thread count. For <see cref="QuantizerKind.Opq"/> the row that is searched is R·x, computed in float64 and rounded once to float32.
+    /// thread count. For <see cref="QuantizerKind.Opq"/> the row that is searched is R·x, computed in float64 and rounded once to float32; of learned
+    /// kinds it is what the network makes of the row, and only that is searched exactly.
     /// </summary>
-    /// <param name="rows">[n, d], finite values.</param>
+    /// <param name="rows">[n, <see cref="Dimension"/>], finite values.</param>
     /// <param name="codes">[n, L].</param>
     /// <param name="squaredErrors">
-    /// [n] squared distance of the row (under OPQ: of the rotated row) to its reconstruction, or empty. For PQ and OPQ the sum of the
+    /// [n] squared distance of the row (under OPQ of the rotated, behind a network of the encoded row) to its reconstruction, or empty. For PQ and OPQ the sum of the
     /// sub-spaces' float32 values, added in float64.
     /// </param>
     /// <returns>How many decisions had to be re-checked.</returns>

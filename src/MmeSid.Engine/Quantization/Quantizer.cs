@@ -4,7 +4,8 @@ namespace MmeSid.Engine.Quantization;
 
 /// <summary>
 /// A trained quantizer: L codebooks of float32 codewords and, for OPQ, a rotation. Immutable.
-/// A row x ∈ R^d becomes L codes; codes become a vector again by <see cref="Reconstruct"/>.
+/// A row x ∈ R^d becomes L codes; codes become a vector again by <see cref="Reconstruct"/>. Of learned kinds (<see cref="QuantizerKinds.IsLearned"/>) the
+/// rows are what the encoder makes of the table's: R^d is the code space.
 /// </summary>
 public sealed class Quantizer
 {
@@ -16,7 +17,7 @@ public sealed class Quantizer
     /// <param name="dimension">d ≥ 1, the length of a row.</param>
     /// <param name="codebooks">
     /// L ≥ 1 arrays of [K_l, w_l] row-major, 1 ≤ K_l ≤ 65,536, finite. w_l is d for <see cref="QuantizerKind.Vq"/> (L = 1) and
-    /// <see cref="QuantizerKind.RqKMeans"/>; d at level 0 and 2d (residual half first) after it for <see cref="QuantizerKind.Psrq"/>;
+    /// <see cref="QuantizerKind.RqKMeans"/> and the learned kinds; d at level 0 and 2d (residual half first) after it for <see cref="QuantizerKind.Psrq"/>;
     /// d/L for <see cref="QuantizerKind.Pq"/> and <see cref="QuantizerKind.Opq"/>, where L must divide d.
     /// </param>
     /// <param name="rotation">[d, d] row-major with y = R·x, for <see cref="QuantizerKind.Opq"/> and no other kind.</param>
@@ -35,7 +36,7 @@ public sealed class Quantizer
         {
             case QuantizerKind.Vq when codebooks.Count != 1:
                 throw new ArgumentException($"vq has one codebook, got {codebooks.Count}", nameof(codebooks));
-            case QuantizerKind.Vq or QuantizerKind.RqKMeans:
+            case QuantizerKind.Vq or QuantizerKind.RqKMeans or QuantizerKind.RqVae or QuantizerKind.MmRqVae or QuantizerKind.Hvq:
                 _plans = [new EncodePlan(PlanKind.Residual, dimension, codebooks)];
                 break;
             case QuantizerKind.Psrq:
@@ -97,18 +98,21 @@ public sealed class Quantizer
     /// </summary>
     public ReadOnlySpan<float> Codeword(int level, int code) => Plan(level, out int index).Codeword(index, code);
 
-    /// <summary>Prepares the codebooks on a backend.</summary>
+    /// <summary>Prepares the codebooks on a backend. Of rq-vae and mm-rq-vae it takes encoded rows; who has the table's own rows passes them through the encoder first.</summary>
     /// <param name="backend">Where the search runs.</param>
     /// <param name="beam">
     /// Beam width ≥ 1 of residual quantizers (<see cref="EncodeOptions.Beam"/>). Sub-spaces are independent, so it changes nothing for pq and opq.
     /// </param>
     /// <param name="threads">Threads of OPQ's rotation, 0 for all cores; the backend has its own count.</param>
+    /// <exception cref="InvalidOperationException">The kind is hvq, which cannot be searched without the networks between its levels.</exception>
     public IQuantizerEncoder CreateEncoder(IBackend backend, int beam = 1, int threads = 0)
     {
         ArgumentNullException.ThrowIfNull(backend);
         if (beam < 1)
             throw new ArgumentException($"beam is {beam}, expected at least 1", nameof(beam));
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
+        if (Kind == QuantizerKind.Hvq)
+            throw new InvalidOperationException("hvq has a network before each level; its codebooks alone give no codes");
         var options = new EncodeOptions { Beam = beam };
         var encoders = new IEncoder[_plans.Length];
         try

@@ -12,8 +12,8 @@ namespace MmeSid.Engine.Quantization;
 /// <c>C_l = KMeans(X_l ⊕ (X − X_l)) ∈ R^{K×2d}</c>, of whose codewords only the residual half is subtracted. pq and opq: one k-means per sub-space.
 /// SIDs of one modality or of several joined ones differ in the table alone (<see cref="EmbeddingTable.Combine"/>).
 /// </para>
-/// Memory: the training rows once (4·n·d bytes; twice for psrq with several levels, once more under a beam), 4 bytes a row for codes, and what the
-/// backend takes.
+/// k-means runs where the backend holds the rows, else on the host. Memory: the training rows once (4·n·d bytes; twice for psrq with several levels,
+/// once more under a beam), 4 bytes a row for codes, and what the backend takes.
 /// </summary>
 public static class QuantizerTrainer
 {

@@ -87,6 +87,7 @@ internal sealed class RotationTraining(
         (KMeansState state, TrainingIteration last) = run.Step(run.Start());
         while (!state.Finished)
             (state, last) = run.Step(state);
+        state.Fetch();
         return (state, last);
     }
 

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using MmeSid.Kernels;
 
 namespace MmeSid.Engine.Quantization;
@@ -52,7 +54,7 @@ internal sealed class RowColumns
     /// <param name="block">Number of the block, its first row, its rows.</param>
     public static void ForBlocks(long count, int threads, Action<int, long, int> block)
     {
-        int blocks = (int)((count + kRowsPerBlock - 1) / kRowsPerBlock);
+        int blocks = BlockCount(count);
         if (blocks == 1 || threads == 1)
         {
             for (int b = 0; b < blocks; b++)
@@ -68,15 +70,59 @@ internal sealed class RowColumns
         }
     }
 
-    /// <summary>Sum over all rows of a value per row, added block by block in order: the same bits for any number of threads.</summary>
-    public static double SumBlocks(long count, int threads, Func<long, int, double> block)
+    /// <summary>Σ over rows of a value per row, as <see cref="Kernels.ILloyd"/> adds them: the same bits for any number of threads.</summary>
+    /// <param name="count">Rows.</param>
+    /// <param name="threads">Threads, 0 for all cores.</param>
+    /// <param name="block">Fills in the values of the rows from the first.</param>
+    /// <param name="blockSums">[⌈n / <see cref="kRowsPerBlock"/>⌉], written over.</param>
+    public static double Sum(long count, int threads, ValuesOfRows block, double[] blockSums)
     {
-        var sums = new double[(count + kRowsPerBlock - 1) / kRowsPerBlock];
-        ForBlocks(count, threads, (b, first, rows) => sums[b] = block(first, rows));
-        double sum = 0;
-        foreach (double value in sums)
-            sum += value;
-        return sum;
+        ForBlocks(count, threads, (b, first, rows) =>
+        {
+            Span<double> values = stackalloc double[kRowsPerBlock];
+            block(first, values[..rows]);
+            blockSums[b] = InterleavedSum.Of(values[..rows]);
+        });
+        return InterleavedSum.Of(blockSums);
+    }
+
+    /// <summary>Mean of the rows: each column in blocks, row by row, then block by block.</summary>
+    public double[] Mean(int threads)
+    {
+        var blocks = new double[BlockCount(Count)][];
+        ForBlocks(Count, threads, (b, first, count) =>
+        {
+            blocks[b] = new double[Width];
+            for (long row = first; row < first + count; row++)
+                Add(blocks[b], Row(row));
+        });
+        var mean = new double[Width];
+        foreach (double[] sums in blocks)
+        {
+            for (int j = 0; j < mean.Length; j++)
+                mean[j] += sums[j];
+        }
+        for (int j = 0; j < mean.Length; j++)
+            mean[j] /= Count;
+        return mean;
+    }
+
+    /// <summary>Blocks of <see cref="ForBlocks"/>.</summary>
+    public static int BlockCount(long count) => (int)((count + kRowsPerBlock - 1) / kRowsPerBlock);
+
+    private static void Add(double[] sums, ReadOnlySpan<float> row)
+    {
+        ref float x = ref MemoryMarshal.GetReference(row);
+        ref double s = ref MemoryMarshal.GetArrayDataReference(sums);
+        int j = 0;
+        for (; j + Vector512<float>.Count <= row.Length; j += Vector512<float>.Count)
+        {
+            (Vector512<double> low, Vector512<double> high) = Vector512.Widen(Vector512.LoadUnsafe(ref x, (nuint)j));
+            (Vector512.LoadUnsafe(ref s, (nuint)j) + low).StoreUnsafe(ref s, (nuint)j);
+            (Vector512.LoadUnsafe(ref s, (nuint)(j + Vector512<double>.Count)) + high).StoreUnsafe(ref s, (nuint)(j + Vector512<double>.Count));
+        }
+        for (; j < row.Length; j++)
+            sums[j] += row[j];
     }
 
     /// <summary>Number of rows with different values, counted up to <paramref name="enough"/>; 0 and −0 are the same value.</summary>
@@ -111,3 +157,8 @@ internal sealed class RowColumns
         }
     }
 }
+
+/// <summary>A float64 value of each row of a block.</summary>
+/// <param name="first">First row.</param>
+/// <param name="values">[rows], to be filled.</param>
+internal delegate void ValuesOfRows(long first, Span<double> values);

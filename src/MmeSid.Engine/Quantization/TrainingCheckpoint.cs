@@ -199,11 +199,10 @@ internal sealed class TrainingCheckpoint(string path, string key, TimeSpan inter
         };
         if (reader.ReadBoolean())
         {
-            state.Current = new KMeansState
+            int iteration = reader.ReadInt32();
+            state.Current = new KMeansState(new(ReadArray<float>(reader)), new(ReadArray<ushort>(reader)))
             {
-                Iteration = reader.ReadInt32(),
-                Centroids = ReadArray<float>(reader),
-                Codes = ReadArray<ushort>(reader),
+                Iteration = iteration,
                 Seen = ReadArray<long>(reader),
                 Objective = reader.ReadDouble(),
                 Finished = reader.ReadBoolean(),

@@ -90,7 +90,8 @@ public sealed record TrainingOptions
     /// <exception cref="UnauthorizedAccessException">Nor there.</exception>
     public void Validate(int dimension)
     {
-        _ = QuantizerName.Of(Kind);
+        if (QuantizerName.Of(Kind) is var name && Kind.IsLearned())
+            throw new ArgumentException($"{name} is not trained by k-means, expected one of {string.Join(", ", QuantizerKinds.KMeans.Select(QuantizerName.Of))}");
         if (Levels < 1)
             throw new ArgumentException($"levels is {Levels}, expected at least 1");
         if (Kind == QuantizerKind.Vq && Levels != 1)

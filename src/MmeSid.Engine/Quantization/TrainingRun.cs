@@ -106,11 +106,20 @@ internal sealed class TrainingRun
             _visited += rows;
             Report(TrainingStage.Iterate, level, null);
         }, _cancellation);
-        State.Current ??= run.Start();
-        while (!State.Current.Finished)
+        try
         {
-            (State.Current, TrainingIteration report) = run.Step(State.Current);
-            Finish(TrainingStage.Iterate, report);
+            State.Current ??= run.Start();
+            while (!State.Current.Finished)
+            {
+                (State.Current, TrainingIteration report) = run.Step(State.Current);
+                Finish(TrainingStage.Iterate, report);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // A checkpoint is written when the run is gone.
+            State.Current?.Fetch();
+            throw;
         }
         State.Codebooks.Add(State.Current.Centroids);
         State.Current = null;

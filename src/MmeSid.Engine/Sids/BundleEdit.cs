@@ -17,11 +17,12 @@ public static class BundleEdit
     /// <param name="bundle">Left as it is.</param>
     /// <param name="rows">The new items' rows x (after the bundle's preprocessing) and ids.</param>
     /// <param name="codes">Their raw codes by the bundle's quantizer, [n, L].</param>
+    /// <param name="encoded">Behind a learned encoder what it makes of the rows, [n, code width]; else null.</param>
     /// <param name="threads">0 for all cores.</param>
     /// <param name="cancellation">Stops the work.</param>
     /// <exception cref="InvalidDataException">An item is in the bundle already, or no SID is left for it.</exception>
     /// <exception cref="ArgumentException">Shapes do not fit.</exception>
-    public static BundleChange Append(SidBundle bundle, EmbeddingTable rows, SidTable codes, int threads = 0, CancellationToken cancellation = default)
+    public static BundleChange Append(SidBundle bundle, EmbeddingTable rows, SidTable codes, EmbeddingTable? encoded = null, int threads = 0, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(bundle);
         ArgumentNullException.ThrowIfNull(rows);
@@ -32,7 +33,8 @@ public static class BundleEdit
             string advice = rows.Items.IsSequential ? "where that is only the number of the row, name the rows with --items" : "update it instead";
             throw new InvalidDataException($"{rows.Place(row)}: item '{rows.Items[row]}' is in {bundle.Folder} already; {advice}");
         }
-        SettlingResult settled = CollisionSettling.Settle(codes, bundle.Quantizer, rows, Options(bundle, threads), bundle.Sids, cancellation);
+        EmbeddingTable quantized = Quantized(bundle, rows, encoded);
+        SettlingResult settled = CollisionSettling.Settle(codes, bundle.Quantizer, quantized, Options(bundle, threads), bundle.Sids, cancellation);
         BundleContent content = bundle.ToContent() with
         {
             Items = rows.Count == 0 ? bundle.Items : ItemIds.FromStrings(bundle.Items.Concat(rows.Items)),
@@ -82,17 +84,19 @@ public static class BundleEdit
     /// <param name="bundle">Left as it is.</param>
     /// <param name="rows">The items' new rows x and their ids.</param>
     /// <param name="codes">Their raw codes, [n, L].</param>
+    /// <param name="encoded">Behind a learned encoder what it makes of the rows, [n, code width]; else null.</param>
     /// <param name="threads">0 for all cores.</param>
     /// <param name="cancellation">Stops the work.</param>
     /// <exception cref="InvalidDataException">The bundle lacks an item, or no SID is left for it.</exception>
     /// <exception cref="ArgumentException">Shapes do not fit.</exception>
-    public static BundleChange Update(SidBundle bundle, EmbeddingTable rows, SidTable codes, int threads = 0, CancellationToken cancellation = default)
+    public static BundleChange Update(SidBundle bundle, EmbeddingTable rows, SidTable codes, EmbeddingTable? encoded = null, int threads = 0, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(bundle);
         ArgumentNullException.ThrowIfNull(rows);
         ArgumentNullException.ThrowIfNull(codes);
-        if (rows.Count != codes.Count || rows.Dimension != bundle.Quantizer.Dimension)
-            throw new ArgumentException($"{rows.Name} has {rows.Count} rows of dimension {rows.Dimension}, expected {codes.Count} of {bundle.Quantizer.Dimension}", nameof(rows));
+        if (rows.Count != codes.Count)
+            throw new ArgumentException($"{rows.Name} has {rows.Count} rows, expected {codes.Count}", nameof(rows));
+        EmbeddingTable quantized = Quantized(bundle, rows, encoded);
         CollisionSettling.CheckCodes(codes, bundle.Quantizer);
         var changedRows = new List<long>();
         var changedTargets = new List<long>();
@@ -116,7 +120,7 @@ public static class BundleEdit
                 staying.Add(row);
         }
         SidTable changedCodes = codes.Select(sources);
-        SettlingResult settled = CollisionSettling.SettleRows(changedCodes, bundle.Quantizer, (row, values) => rows.Read(sources[row], 1, values),
+        SettlingResult settled = CollisionSettling.SettleRows(changedCodes, bundle.Quantizer, (row, values) => quantized.Read(sources[row], 1, values),
             Options(bundle, threads), bundle.Sids.Select([.. staying]), cancellation);
         BundleContent content = bundle.ToContent() with
         {
@@ -126,6 +130,19 @@ public static class BundleEdit
             Metrics = new Dictionary<string, double>(),
         };
         return new BundleChange(content, settled.Report);
+    }
+
+    /// <summary>The rows that were searched: those of the table, or what the encoder made of them.</summary>
+    /// <exception cref="ArgumentException">They are not as many, of another dimension, or missing behind an encoder.</exception>
+    private static EmbeddingTable Quantized(SidBundle bundle, EmbeddingTable rows, EmbeddingTable? encoded)
+    {
+        if (rows.Dimension != bundle.InputDimension)
+            throw new ArgumentException($"{rows.Name} has rows of dimension {rows.Dimension}, expected {bundle.InputDimension}", nameof(rows));
+        if ((bundle.Encoder is null) != (encoded is null))
+            throw new ArgumentException(encoded is null ? $"{bundle.Folder} has an encoder, expected encoded rows too" : $"{bundle.Folder} has no encoder, expected no encoded rows", nameof(encoded));
+        if (encoded is not null && (encoded.Count != rows.Count || encoded.Dimension != bundle.Quantizer.Dimension))
+            throw new ArgumentException($"{encoded.Name} has {encoded.Count} encoded rows of dimension {encoded.Dimension}, expected {rows.Count} of {bundle.Quantizer.Dimension}", nameof(encoded));
+        return encoded ?? rows;
     }
 
     private static SettlingOptions Options(SidBundle bundle, int threads) =>

@@ -54,6 +54,9 @@ public sealed record BundleManifest
     /// <summary>How raw tables become rows.</summary>
     public required Preprocessing Preprocessing { get; init; }
 
+    /// <summary>The learned encoder between the rows and the quantizer; null where the rows themselves are quantized.</summary>
+    public EncoderDescription? Encoder { get; init; }
+
     /// <summary>Number of items, n.</summary>
     public required long Items { get; init; }
 
@@ -126,6 +129,8 @@ public sealed record BundleManifest
             json.WriteEndObject();
         }
         json.WriteEndArray();
+        if (Encoder is { } encoder)
+            WriteEncoder(json, encoder);
         json.WriteNumber("items", Items);
         json.WriteStartObject("sids");
         json.WriteNumber("levels", SidLevels);
@@ -160,6 +165,23 @@ public sealed record BundleManifest
         json.WriteEndObject();
         json.Flush();
         stream.WriteByte((byte)'\n');
+    }
+
+    private static void WriteEncoder(Utf8JsonWriter json, EncoderDescription encoder)
+    {
+        json.WriteStartObject("encoder");
+        json.WriteString("kind", EncoderName.Of(encoder.Kind));
+        json.WriteNumber("input_dimension", encoder.InputDimension);
+        if (encoder.Fusion != InputFusion.None)
+            json.WriteString("fusion", EncoderName.Of(encoder.Fusion));
+        if (encoder.Fusion == InputFusion.Mean)
+        {
+            json.WriteStartArray("weights");
+            foreach (double weight in encoder.FusionWeights)
+                json.WriteNumberValue(weight);
+            json.WriteEndArray();
+        }
+        json.WriteEndObject();
     }
 
     /// <summary>Reads a manifest.</summary>
@@ -219,6 +241,7 @@ public sealed record BundleManifest
             CodeCounts = [.. quantizer["codes"].Elements().Select(count => count.Integer(1, 1 << 16))],
             Options = quantizer["options"].Properties().ToDictionary(entry => entry.Name, entry => entry.Node.Text()),
             Preprocessing = new Preprocessing([.. root["preprocessing"].Elements().Select(ParsePart)]),
+            Encoder = root.Optional("encoder") is { } encoder ? ParseEncoder(encoder) : null,
             Items = root["items"].Long(),
             SidLevels = sids["levels"].Integer(1, int.MaxValue),
             Collisions = sids["collisions"].Named(CollisionName.ParsePolicy),
@@ -234,6 +257,13 @@ public sealed record BundleManifest
     {
         Mean = part.Optional("mean") is { } mean ? [.. mean.Elements().Select(value => (float)value.Number())] : null,
     };
+
+    private static EncoderDescription ParseEncoder(ManifestNode encoder)
+    {
+        InputFusion fusion = encoder.Optional("fusion") is { } name ? name.Named(EncoderName.ParseFusion) : InputFusion.None;
+        return new EncoderDescription(encoder["kind"].Named(EncoderName.ParseKind), encoder["input_dimension"].Integer(1, int.MaxValue), fusion,
+            fusion == InputFusion.Mean ? [.. encoder["weights"].Elements().Select(weight => weight.Number())] : []);
+    }
 
     /// <summary>A value of the manifest and where it stands.</summary>
     private readonly struct ManifestNode(JsonElement element, string path, string key)

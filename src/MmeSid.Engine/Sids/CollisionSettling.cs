@@ -41,7 +41,8 @@ public sealed record SettlingResult(SidTable Sids, SettlingReport Report);
 /// <para>
 /// <b>resettle.</b> Within each prefix (the first L − 1 codes) items get distinct last codes, by least total cost or greedily in item order
 /// (<see cref="SettlingMethod"/>); a move costs the increase of the squared distance in the quantizer's own search, float64, ties to the
-/// smaller code. Of a prefix with more items than codes, the items that collide last in item order are spilled. Then, in item order, each
+/// smaller code. Behind a learned encoder rows are encoded rows; hvq, which searches through a network, moves by the residual itself, so that a move costs
+/// what it adds to ‖x_1 − x̂‖², at least 0. Of a prefix with more items than codes, the items that collide last in item order are spilled. Then, in item order, each
 /// spilled item is encoded greedily once more over prefixes that still have a free SID: at every level it keeps its raw code while the SIDs
 /// below it are not all taken, and from the first level where they are it takes the nearest codeword below which one is free. Such a
 /// codeword always exists while the product of all K exceeds the number of items, so no two items share a SID in the end.

@@ -11,7 +11,10 @@ public sealed record BundleContent
     /// <summary>What made the codes.</summary>
     public required Quantizer Quantizer { get; init; }
 
-    /// <summary>How raw tables became rows; its dimension is the quantizer's.</summary>
+    /// <summary>The learned encoder between the rows and the quantizer: of rq-vae, mm-rq-vae and hvq, and of no other kind.</summary>
+    public EncoderNetwork? Encoder { get; init; }
+
+    /// <summary>How raw tables became rows; its dimension is the encoder's where there is one, else the quantizer's.</summary>
     public required Preprocessing Preprocessing { get; init; }
 
     /// <summary>The n items.</summary>
@@ -41,8 +44,8 @@ public sealed record BundleContent
 
 /// <summary>
 /// An opened bundle: a folder with <c>manifest.json</c>, <c>codebooks.safetensors</c> (<c>codebook.0</c> …, float32 [K, d], PSRQ's later
-/// levels [K, 2d] residual half first, PQ and OPQ [K, d/L]; <c>rotation</c> [d, d] under OPQ), <c>codes.npy</c> (raw codes, uint16 [n, L]),
-/// <c>sids.npy</c> (settled SIDs, uint16 [n, L or L + 1]) and <c>items.txt</c> (one id per line). Immutable; reading is thread-safe.
+/// levels [K, 2d] residual half first, PQ and OPQ [K, d/L]; <c>rotation</c> [d, d] under OPQ), of rq-vae, mm-rq-vae and hvq <c>encoder.safetensors</c>
+/// (<see cref="EncoderNetwork"/>), <c>codes.npy</c> (raw codes, uint16 [n, L]), <c>sids.npy</c> (settled SIDs, uint16 [n, L or L + 1]) and <c>items.txt</c> (one id per line). Immutable; reading is thread-safe.
 /// </summary>
 public sealed class SidBundle
 {
@@ -50,20 +53,21 @@ public sealed class SidBundle
     public const string ManifestName = "manifest.json";
 
     private const string kCodebooks = "codebooks.safetensors";
+    private const string kEncoder = "encoder.safetensors";
     private const string kCodes = "codes.npy";
     private const string kSids = "sids.npy";
     private const string kItems = "items.txt";
     private const long kMaximumManifestBytes = 1 << 26;
-    private static readonly string[] s_files = [kCodebooks, kCodes, kItems, kSids];
 
     private readonly Lazy<SidTrie> _trie;
 
-    private SidBundle(string folder, string fingerprint, BundleManifest manifest, Quantizer quantizer, ItemIds items, SidTable codes, SidTable sids)
+    private SidBundle(string folder, string fingerprint, BundleManifest manifest, Quantizer quantizer, EncoderNetwork? encoder, ItemIds items, SidTable codes, SidTable sids)
     {
         Folder = folder;
         Fingerprint = fingerprint;
         Manifest = manifest;
         Quantizer = quantizer;
+        Encoder = encoder;
         Items = items;
         Codes = codes;
         Sids = sids;
@@ -87,6 +91,12 @@ public sealed class SidBundle
 
     /// <summary>What made the codes.</summary>
     public Quantizer Quantizer { get; }
+
+    /// <summary>The learned encoder between the rows and the quantizer; null where the rows themselves are quantized.</summary>
+    public EncoderNetwork? Encoder { get; }
+
+    /// <summary>Length of the rows x that get codes: the encoder's input where there is one, else the quantizer's dimension.</summary>
+    public int InputDimension => Encoder?.InputDimension ?? Quantizer.Dimension;
 
     /// <summary>How raw tables become rows.</summary>
     public Preprocessing Preprocessing => Manifest.Preprocessing;
@@ -127,7 +137,10 @@ public sealed class SidBundle
         return items;
     }
 
-    /// <summary>The vector that a SID stands for, [d]: <see cref="Quantizer.Reconstruct"/> of its first L codes (an extra digit carries no position).</summary>
+    /// <summary>
+    /// The vector that a SID stands for, [d]: <see cref="Quantizer.Reconstruct"/> of its first L codes (an extra digit carries no position). Behind a learned
+    /// encoder it lies in the code space.
+    /// </summary>
     /// <exception cref="ArgumentException">Not a SID of this bundle: another number of codes, or a code that its level lacks.</exception>
     public float[] Vector(ReadOnlySpan<ushort> sid)
     {
@@ -142,6 +155,7 @@ public sealed class SidBundle
     public BundleContent ToContent() => new()
     {
         Quantizer = Quantizer,
+        Encoder = Encoder,
         Preprocessing = Preprocessing,
         Items = Items,
         Codes = Codes,
@@ -166,10 +180,12 @@ public sealed class SidBundle
             return [("", folder)];
         if (!Directory.Exists(folder))
             throw new DirectoryNotFoundException($"{folder}: no such folder");
-        (string Name, string Folder)[] bundles = [.. Directory.EnumerateDirectories(folder).Where(IsBundle)
-            .Select(path => (Path.GetFileName(path), path)).Where(entry => !entry.Item1.StartsWith('.')).OrderBy(entry => entry.Item1, StringComparer.Ordinal)];
+        (string Name, string Folder)[] bundles = Bundles(folder);
         return bundles.Length > 0 ? bundles : throw new InvalidDataException($"{folder}: is no bundle and holds none, expected a folder with {ManifestName}");
     }
+
+    private static (string Name, string Folder)[] Bundles(string folder) => [.. Directory.EnumerateDirectories(folder).Where(IsBundle)
+        .Select(path => (Name: Path.GetFileName(path), path)).Where(entry => !entry.Name.StartsWith('.')).OrderBy(entry => entry.Name, StringComparer.Ordinal)];
 
     /// <summary>Opens a bundle: reads everything and verifies the manifest's hashes and shapes.</summary>
     /// <exception cref="InvalidDataException">The folder is no bundle, a file is missing, was altered (named), or does not fit the manifest.</exception>
@@ -180,7 +196,12 @@ public sealed class SidBundle
             throw new DirectoryNotFoundException($"{folder}: no such folder");
         string manifestPath = Path.Combine(folder, ManifestName);
         if (!File.Exists(manifestPath))
-            throw new InvalidDataException($"{folder}: is no bundle, it has no {ManifestName}");
+        {
+            string[] names = [.. Bundles(folder).Select(bundle => bundle.Name)];
+            throw new InvalidDataException(names.Length == 0
+                ? $"{folder}: is no bundle, it has no {ManifestName}"
+                : $"{folder}: is a folder of bundles ({string.Join(", ", names)}), expected one of them, such as {Path.Combine(folder, names[0])}");
+        }
         if (new FileInfo(manifestPath).Length > kMaximumManifestBytes)
             throw new InvalidDataException($"{manifestPath}: has more than {kMaximumManifestBytes} bytes, no manifest is that long");
         byte[] manifestBytes = File.ReadAllBytes(manifestPath);
@@ -188,8 +209,15 @@ public sealed class SidBundle
         VerifyFiles(folder, manifestPath, manifest);
 
         Quantizer quantizer = ReadQuantizer(Path.Combine(folder, kCodebooks), manifest);
-        if (manifest.Preprocessing.Dimension != manifest.Dimension)
-            throw new InvalidDataException($"{manifestPath}: the preprocessing makes rows of dimension {manifest.Preprocessing.Dimension}, the quantizer has {manifest.Dimension}");
+        EncoderNetwork? encoder = manifest.Encoder is null ? null : EncoderNetwork.Read(Path.Combine(folder, kEncoder), manifest.Encoder, quantizer.Levels);
+        try
+        {
+            RequireFit(quantizer, encoder, manifest.Preprocessing);
+        }
+        catch (ArgumentException problem)
+        {
+            throw new InvalidDataException($"{manifestPath}: {problem.Message.Replace($" (Parameter '{problem.ParamName}')", "", StringComparison.Ordinal)}", problem);
+        }
         int sidLevels = quantizer.Levels + (manifest.Collisions == CollisionPolicy.ExtraDigit ? 1 : 0);
         if (manifest.SidLevels != sidLevels)
             throw new InvalidDataException($"{manifestPath}: sids.levels is {manifest.SidLevels}, expected {sidLevels}");
@@ -199,7 +227,7 @@ public sealed class SidBundle
         ItemIds items = ItemIds.ReadFile(itemsPath);
         if (items.Count != manifest.Items)
             throw new InvalidDataException($"{itemsPath}: names {items.Count} items, expected {manifest.Items}");
-        return new SidBundle(folder, FingerprintOf(manifestBytes), manifest, quantizer, items, codes, sids);
+        return new SidBundle(folder, FingerprintOf(manifestBytes), manifest, quantizer, encoder, items, codes, sids);
     }
 
     /// <summary>Writes a bundle; the folder appears whole or not at all. Equal content gives equal bytes.</summary>
@@ -228,6 +256,8 @@ public sealed class SidBundle
         if (quantizer.Rotation is { } rotation)
             tensors.Add(SafetensorsTensor.From<float>("rotation", rotation, quantizer.Dimension, quantizer.Dimension));
         WriteFile(output, kCodebooks, stream => SafetensorsFile.Write(stream, tensors));
+        if (content.Encoder is not null)
+            WriteFile(output, kEncoder, content.Encoder.Write);
         WriteFile(output, kCodes, stream => NpyFile.Write(stream, content.Codes.Codes, content.Codes.Count, levels));
         WriteFile(output, kSids, stream => NpyFile.Write(stream, content.Sids.Codes, content.Sids.Count, content.Sids.Levels));
         WriteFile(output, kItems, content.Items.Write);
@@ -239,13 +269,14 @@ public sealed class SidBundle
             CodeCounts = [.. Enumerable.Range(0, levels).Select(quantizer.CodeCount)],
             Options = content.Options,
             Preprocessing = content.Preprocessing,
+            Encoder = content.Encoder?.Description,
             Items = content.Codes.Count,
             SidLevels = content.Sids.Levels,
             Collisions = content.Collisions,
             Settling = content.Settling,
             Inputs = content.Inputs,
             Metrics = content.Metrics,
-            Files = s_files.ToDictionary(name => name, name => Describe(Path.Combine(output.Path, name))),
+            Files = FileNames(content.Encoder is not null).ToDictionary(name => name, name => Describe(Path.Combine(output.Path, name))),
         };
         WriteFile(output, ManifestName, manifest.Write);
         output.Commit();
@@ -260,14 +291,27 @@ public sealed class SidBundle
             throw new ArgumentException($"the SIDs have {content.Sids.Levels} levels, expected {sidLevels} under {CollisionName.Of(content.Collisions)}", nameof(content));
         if (content.Sids.Count != content.Codes.Count || content.Items.Count != content.Codes.Count)
             throw new ArgumentException($"{content.Items.Count} items, {content.Codes.Count} rows of codes and {content.Sids.Count} SIDs, expected as many of each", nameof(content));
-        if (content.Preprocessing.Dimension != quantizer.Dimension)
-            throw new ArgumentException($"the preprocessing makes rows of dimension {content.Preprocessing.Dimension}, the quantizer has {quantizer.Dimension}", nameof(content));
+        RequireFit(quantizer, content.Encoder, content.Preprocessing);
         foreach ((string name, double value) in content.Metrics)
         {
             if (!double.IsFinite(value))
                 throw new ArgumentException($"metric {name} is {value}, expected a finite number", nameof(content));
         }
     }
+
+    /// <summary>Refuses an encoder where none belongs or none where one does, and rows of another length than the encoder or the quantizer takes.</summary>
+    private static void RequireFit(Quantizer quantizer, EncoderNetwork? encoder, Preprocessing preprocessing)
+    {
+        if (encoder is not null)
+            encoder.RequireFit(quantizer, preprocessing);
+        else if (quantizer.Kind.IsLearned())
+            throw new ArgumentException($"{QuantizerName.Of(quantizer.Kind)} needs an encoder", nameof(encoder));
+        else if (preprocessing.Dimension != quantizer.Dimension)
+            throw new ArgumentException($"the preprocessing makes rows of dimension {preprocessing.Dimension}, the quantizer has {quantizer.Dimension}", nameof(preprocessing));
+    }
+
+    /// <summary>The files of a bundle beside its manifest.</summary>
+    private static string[] FileNames(bool hasEncoder) => hasEncoder ? [kCodebooks, kEncoder, kCodes, kItems, kSids] : [kCodebooks, kCodes, kItems, kSids];
 
     private static void WriteFile(OutputFolder output, string name, Action<Stream> write)
     {
@@ -283,12 +327,13 @@ public sealed class SidBundle
 
     private static void VerifyFiles(string folder, string manifestPath, BundleManifest manifest)
     {
+        string[] names = FileNames(manifest.Encoder is not null);
         foreach (string name in manifest.Files.Keys)
         {
-            if (!s_files.Contains(name))
-                throw new InvalidDataException($"{manifestPath}: names a file '{name}', expected {string.Join(", ", s_files)}");
+            if (!names.Contains(name))
+                throw new InvalidDataException($"{manifestPath}: names a file '{name}', expected {string.Join(", ", names)}");
         }
-        foreach (string name in s_files)
+        foreach (string name in names)
         {
             if (!manifest.Files.TryGetValue(name, out BundleFile? expected))
                 throw new InvalidDataException($"{manifestPath}: lacks files.{name}");

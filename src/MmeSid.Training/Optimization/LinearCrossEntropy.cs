@@ -9,7 +9,7 @@ namespace MmeSid.Training.Optimization;
 /// <code>
 /// loss = −1/P Σ_p log softmax(h_p Eᵀ)[t_p]        ∂/∂h = (softmax(h Eᵀ) − onehot(t)) E / P,   ∂/∂E = (softmax(h Eᵀ) − onehot(t))ᵀ h / P
 /// </code>
-/// The gradients enter autograd as constants of two inner products whose own values cancel.
+/// Both gradients are known when the value is (<see cref="KnownGradient"/>).
 /// </summary>
 public static class LinearCrossEntropy
 {
@@ -50,7 +50,7 @@ public static class LinearCrossEntropy
                 weightGradient.add_(difference.t().mm(part));
             }
         }
-        Tensor carrier = (hidden * hiddenGradient).sum() + (weights * weightGradient).sum();
-        return ((carrier + (loss - carrier.detach())) / rows).MoveToOuterDisposeScope();
+        Tensor whole = KnownGradient.At(loss, hidden, hiddenGradient) + KnownGradient.At(zeros_like(loss), weights, weightGradient);
+        return (whole / rows).MoveToOuterDisposeScope();
     }
 }

@@ -317,7 +317,7 @@ public sealed class MeasureTests
                 Collisions = CollisionPolicy.Resettle,
             }, force: false);
             var bundle = SidBundle.Open(path);
-            var report = HealthReport.Measure(bundle, table, [new UserHistory([1, 2, 3], 4)], new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken);
+            var report = HealthReport.Measure(bundle, table, null, [new UserHistory([1, 2, 3], 4)], new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken);
             Assert.Equal(0, report.Collisions.Rate);
             Assert.True(report.RawCollisions.Rate > 0);
             Assert.Equal([4, 5, 7], report.CodeUse.Select(use => use.Codes));
@@ -325,10 +325,10 @@ public sealed class MeasureTests
             Assert.Equal(3, report.Agreement!.Levels.Count);
             Assert.Equal(d, report.Spectrum!.SingularValues.Count);
             Assert.Equal(1, report.Distances!.Users);
-            var bare = HealthReport.Measure(bundle, null, null, new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken);
+            var bare = HealthReport.Measure(bundle, null, null, null, new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken);
             Assert.Null(bare.Agreement);
             using EmbeddingTable shorter = SidCases.Table(rows[..d], d);
-            Assert.Throws<ArgumentException>(() => HealthReport.Measure(bundle, shorter, null, new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken));
+            Assert.Throws<ArgumentException>(() => HealthReport.Measure(bundle, shorter, null, null, new AgreementOptions(), new ScalarBackend(), TestContext.Current.CancellationToken));
         }
         finally
         {

@@ -124,18 +124,64 @@ public sealed class KMeansTests
     public void SeedingDrawsFromASampleWhenRowsAreMany()
     {
         using RowMatrix rows = TestRows.Clustered(5000, 2, 50, seed: 4);
-        var seeding = new KMeansSeeding(new RowColumns(rows), 2, CancellationToken.None, sampledValues: 1000);
-        float[] centroids = seeding.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1));
-        using RowMatrix chosen = TestRows.Of(2, centroids);
-        Assert.Equal(256, new RowColumns(chosen).CountDistinct(257));
+        Assert.Equal(256, DistinctSeeds(rows, threads: 2));
         // 4096 sampled rows with few values cannot give 256 different centroids: the rest comes from the whole table.
         var values = new float[5000];
         for (int i = 0; i < 300; i++)
             values[i] = i;
         using RowMatrix repeated = TestRows.Of(1, values);
-        var sparse = new KMeansSeeding(new RowColumns(repeated), 1, CancellationToken.None, sampledValues: 1000);
-        using RowMatrix filled = TestRows.Of(1, sparse.Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1)));
-        Assert.Equal(256, new RowColumns(filled).CountDistinct(257));
+        Assert.Equal(256, DistinctSeeds(repeated, threads: 1));
+
+        static int DistinctSeeds(RowMatrix rows, int threads)
+        {
+            int[] seeds = Seeding(rows, threads, sampledValues: 1000).Choose(KMeansInitialization.KMeansPlusPlus, 256, new RandomSource(1));
+            using RowMatrix chosen = TestRows.Of(rows.Dimension, [.. seeds.SelectMany(seed => rows.Rows(seed, 1).ToArray())]);
+            return new RowColumns(chosen).CountDistinct(257);
+        }
+    }
+
+    private static KMeansSeeding Seeding(RowMatrix rows, int threads, long sampledValues = KMeansSeeding.kSampledValues)
+    {
+        var columns = new RowColumns(rows);
+        return new KMeansSeeding(columns, new HostLloyd(columns, new KMeansOptions { Threads = threads }, s_backend, _ => { }), CancellationToken.None, sampledValues);
+    }
+
+    [Fact]
+    public void CandidatesOfPlusPlusAreDrawnByTheirDistances()
+    {
+        // The first seed is row 0, at 0. Of the others, all in the last block, the nearer weighs 1 and the farther 9.
+        const int n = 2 * RowColumns.kRowsPerBlock + 100;
+        var values = new float[n];
+        (values[^3], values[^1]) = (1, 3);
+        using RowMatrix rows = TestRows.Of(1, values);
+        using var lloyd = new HostLloyd(new RowColumns(rows), new KMeansOptions(), s_backend, _ => { });
+        foreach ((double uniform, int expected) in new[] { (0.0, n - 3), (0.0999, n - 3), (0.1001, n - 1), (1 - 1e-16, n - 1) })
+        {
+            var seeds = new int[2];
+            Assert.Equal(2, lloyd.SeedPlusPlus([], 0, 1, [uniform], seeds, TestContext.Current.CancellationToken));
+            Assert.Equal([0, expected], seeds);
+        }
+        // Greedy: of both, the one that leaves less; only two rows that differ from the first can be found.
+        var four = new int[4];
+        Assert.Equal(3, lloyd.SeedPlusPlus([], 0, 2, [0.05, 0.5, 0, 0, 0, 0], four, TestContext.Current.CancellationToken));
+        Assert.Equal([0, n - 1, n - 3], four[..3]);
+        // Among a sample, rows are named as in the table.
+        Assert.Equal(2, lloyd.SeedPlusPlus([5, n - 3, n - 2], 0, 1, [0.5], four.AsSpan(0, 2), TestContext.Current.CancellationToken));
+        Assert.Equal([5, n - 3], four[..2]);
+    }
+
+    [Fact]
+    public void SumsHaveTheirOrder()
+    {
+        var random = new RandomSource(3);
+        foreach (int n in new[] { 0, 1, 31, 32, 33, 64, 4095, 4096 })
+        {
+            double[] values = [.. Enumerable.Range(0, n).Select(_ => random.NextGaussian())];
+            double[] lanes = [.. Enumerable.Range(0, 32).Select(lane => values.Where((_, i) => i % 32 == lane).Aggregate(0.0, (sum, value) => sum + value))];
+            for (int half = 16; half > 0; half /= 2)
+                lanes = [.. Enumerable.Range(0, half).Select(i => lanes[i] + lanes[i + half])];
+            Assert.Equal(lanes[0], InterleavedSum.Of(values));
+        }
     }
 
     [Theory]
@@ -150,8 +196,8 @@ public sealed class KMeansTests
         using RowMatrix rows = TestRows.Of(2, [.. values]);
         var columns = new RowColumns(rows);
         Assert.Equal(30, columns.CountDistinct(1000));
-        float[] centroids = new KMeansSeeding(columns, 1, CancellationToken.None).Choose(initialization, 30, new RandomSource(7));
-        Assert.Equal(Enumerable.Range(0, 30).Select(i => (float)i), Enumerable.Range(0, 30).Select(i => centroids[2 * i]).Order());
+        int[] seeds = Seeding(rows, threads: 1).Choose(initialization, 30, new RandomSource(7));
+        Assert.Equal(Enumerable.Range(0, 30), seeds.Select(seed => seed % 30).Order());
     }
 
     [Fact]

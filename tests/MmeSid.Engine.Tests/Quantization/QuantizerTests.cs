@@ -12,9 +12,9 @@ public sealed class QuantizerTests
     [Fact]
     public void NamesGoBothWays()
     {
-        Assert.Equal(["vq", "pq", "opq", "rq-kmeans", "psrq"], QuantizerName.All);
+        Assert.Equal(["vq", "pq", "opq", "rq-kmeans", "psrq", "rq-vae", "mm-rq-vae", "hvq"], QuantizerName.All);
         Assert.All(Enum.GetValues<QuantizerKind>(), kind => Assert.Equal(kind, QuantizerName.Parse(QuantizerName.Of(kind))));
-        Assert.Contains("rq-kmeans, psrq", Assert.Throws<ArgumentException>(() => QuantizerName.Parse("RQ")).Message);
+        Assert.Contains("rq-kmeans, psrq, rq-vae, mm-rq-vae, hvq", Assert.Throws<ArgumentException>(() => QuantizerName.Parse("RQ")).Message);
         Assert.Throws<ArgumentException>(() => QuantizerName.Of((QuantizerKind)9));
     }
 

@@ -172,7 +172,7 @@ public sealed class SidBundleTests : IDisposable
     }
 
     /// <summary>The text with the hash of itself, reckoned apart from the engine.</summary>
-    private static string Sealed(string text)
+    internal static string Sealed(string text)
     {
         const string name = "\"manifest_sha256\": \"";
         int start = text.LastIndexOf(name, StringComparison.Ordinal) + name.Length, end = text.IndexOf('"', start);
