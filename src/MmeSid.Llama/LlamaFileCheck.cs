@@ -120,7 +120,7 @@ internal static class LlamaFileCheck
         {
             // As llama.cpp calls a token without text.
             if (!distinct.Add(tokens[i].Length == 0 ? $"[EMPTY_{i}]" : tokens[i]))
-                throw new InvalidDataException($"has the token '{Printable(tokens[i])}' twice");
+                throw new InvalidDataException($"has the token '{tokens[i]}' twice");
         }
         Parallel<float>("scores", "numbers of 32 bits");
         Parallel<int>("token_type", "integers of 32 bits");
@@ -170,9 +170,7 @@ internal static class LlamaFileCheck
             throw new InvalidDataException($"tensor {name} is {entry.Type}, expected F32 for a vector");
     }
 
-    private static string Printable(string text) => string.Concat(text.Select(letter => char.IsControl(letter) ? '?' : letter));
-
-    /// <summary>Messages begin with the path.</summary>
+    /// <summary>Messages begin with the path and are one line.</summary>
     private static T Named<T>(string path, Func<T> check)
     {
         try
@@ -181,7 +179,7 @@ internal static class LlamaFileCheck
         }
         catch (InvalidDataException exception)
         {
-            throw new InvalidDataException($"{path}: {Printable(exception.Message)}", exception);
+            throw new InvalidDataException($"{path}: {OneLine.Of(exception.Message)}", exception);
         }
     }
 }

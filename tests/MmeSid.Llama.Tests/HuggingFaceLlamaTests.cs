@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using MmeSid.Engine;
 using MmeSid.Engine.Files;
 using MmeSid.Engine.Generation;
 using MmeSid.Engine.Tests;
@@ -216,6 +217,7 @@ public sealed class HuggingFaceLlamaTests : IDisposable
         { "pattern", "tokenizer.json: splits texts by another pattern than Llama 3's, which is not supported" },
         { "vocabulary", "has number 261, the model has 200 embeddings" },
         { "json", "config.json: is no valid JSON, line 1" },
+        { "unicode", "config.json: holds a text that is no valid Unicode" },
         { "index", "model.safetensors.index.json: tensor 'x' has no proper file name" },
     };
 
@@ -250,11 +252,48 @@ public sealed class HuggingFaceLlamaTests : IDisposable
             WriteFolder(tiny);
         }
         if (what != "no config")
-            _folder.Write("config.json", what == "json" ? "{" : config.ToJsonString());
+            _folder.Write("config.json", what switch
+            {
+                "json" => "{",
+                "unicode" => """{"model_type": "\ud800"}""",
+                _ => config.ToJsonString(),
+            });
         _folder.Write("tokenizer.json", tokenizer.ToJsonString(new JsonSerializerOptions()));
         string actual = Assert.ThrowsAny<SystemException>(() => HuggingFaceLlama.WriteGguf(_folder.Path, Stream.Null, TestContext.Current.CancellationToken)).Message;
         Assert.StartsWith(_folder.Path, actual);
         Assert.Contains(message, actual);
         Assert.DoesNotContain('\n', actual);
+    }
+
+    /// <summary>Damaged texts: refused in one line, or converted.</summary>
+    [Fact]
+    public void Damaged_folders_are_refused_or_converted()
+    {
+        const string syntax = "0123456789[]{}',\\\":-";
+        WriteFolder(new TinyLlama());
+        string[] names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+        byte[][] valid = [.. names.Select(name => File.ReadAllBytes(_folder[name]))];
+        for (int seed = 0; seed < 400; seed++)
+        {
+            var random = new RandomSource((ulong)seed);
+            int which = random.NextInt(names.Length);
+            byte[] damaged = [.. valid[which]];
+            for (int count = 1 + random.NextInt(3); count > 0; count--)
+            {
+                int at = random.NextInt(Math.Min(damaged.Length, 4000));
+                damaged[at] = random.NextInt(2) == 0 ? (byte)syntax[random.NextInt(syntax.Length)] : (byte)random.NextInt(256);
+            }
+            File.WriteAllBytes(_folder[names[which]], damaged);
+            try
+            {
+                HuggingFaceLlama.WriteGguf(_folder.Path, Stream.Null, TestContext.Current.CancellationToken);
+            }
+            catch (InvalidDataException problem)
+            {
+                Assert.StartsWith(_folder.Path, problem.Message);
+                Assert.DoesNotContain('\n', problem.Message);
+            }
+            File.WriteAllBytes(_folder[names[which]], valid[which]);
+        }
     }
 }

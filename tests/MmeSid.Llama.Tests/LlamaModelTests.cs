@@ -139,6 +139,41 @@ public sealed class LlamaModelTests : LanguageModelContract
         Assert.InRange(ran, 20, 290);
     }
 
+    [Fact]
+    public void Damaged_adapters_do_not_end_the_process()
+    {
+        RequireLibrary();
+        using LlamaModel model = LlamaModel.Load(new TinyLlama(layers: 1).Write(Folder["tiny.gguf"]));
+        string path = Folder["lora.gguf"];
+        using (FileStream stream = File.Create(path))
+            GgufLora.Write(stream, "llama", 2, [new LoraUpdate("blk.0.ffn_up.weight", new float[64], new float[96], 2), new LoraUpdate("blk.0.attn_v.weight", new float[64], new float[32], 2)]);
+        byte[] valid = File.ReadAllBytes(path);
+        int attached = 0;
+        for (int seed = 0; seed < 200; seed++)
+        {
+            var random = new RandomSource((ulong)seed);
+            byte[] damaged = [.. valid];
+            for (int count = 1 + random.NextInt(3); count > 0; count--)
+                damaged[random.NextInt(500)] ^= (byte)(1 << random.NextInt(8));
+            File.WriteAllBytes(path, damaged);
+            try
+            {
+                ILanguageModelAdapter adapter = model.LoadAdapter(path);
+                using ILanguageModelContext context = model.CreateContext(new LanguageModelContextOptions { Capacity = 256, BatchSize = 16, Threads = 1 });
+                context.Attach((adapter, 1));
+                var batch = new LanguageModelBatch();
+                batch.AddText([1, 2, 3], 0, outputLast: true);
+                context.Decode(batch);
+                attached++;
+            }
+            catch (Exception problem) when (problem is InvalidDataException or NativeException)
+            {
+                Assert.DoesNotContain('\n', problem.Message);
+            }
+        }
+        Assert.InRange(attached, 5, 195);
+    }
+
     [Theory]
     [InlineData(LlamaFileType.F16, 2e-3)]
     [InlineData(LlamaFileType.Q8_0, 3e-2)]

@@ -161,9 +161,8 @@ public sealed class GgufFile : IDisposable
 
         private long Left => _length - _position;
 
-        /// <summary>One line: names come from the file and may hold anything.</summary>
         private InvalidDataException Corrupt(string what, Exception? inner = null)
-            => new($"{_path}: {string.Concat(what.Select(letter => char.IsControl(letter) ? '?' : letter))}", inner);
+            => new($"{_path}: {OneLine.Of(what)}", inner);
 
         private void ReadMagic()
         {

@@ -91,7 +91,14 @@ public sealed class HuggingFaceLlama
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         ArgumentNullException.ThrowIfNull(stream);
-        new HuggingFaceLlama(folder).Write(stream, cancellation);
+        try
+        {
+            new HuggingFaceLlama(folder).Write(stream, cancellation);
+        }
+        catch (InvalidDataException exception) when (exception.Message != OneLine.Of(exception.Message))
+        {
+            throw new InvalidDataException(OneLine.Of(exception.Message), exception);
+        }
     }
 
     /// <summary>What each rotary frequency is divided by under <c>llama3</c> scaling; see the class.</summary>

@@ -137,15 +137,26 @@ internal static class HuggingFaceJson
     {
         if (!File.Exists(path))
             throw new FileNotFoundException($"{path}: is missing; a Hugging Face model folder has config.json, tokenizer.json and model.safetensors", path);
+        byte[] bytes = File.ReadAllBytes(path);
         try
         {
-            using FileStream stream = File.OpenRead(path);
-            JsonDocument document = JsonDocument.Parse(stream, new JsonDocumentOptions { MaxDepth = 64 });
+            // Texts that are no valid Unicode only fail when they are asked for; ask for all of them here.
+            var reader = new Utf8JsonReader(bytes, new JsonReaderOptions { MaxDepth = 64 });
+            while (reader.Read())
+            {
+                if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName)
+                    _ = reader.GetString();
+            }
+            var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64 });
             return document.RootElement.ValueKind == JsonValueKind.Object ? document : throw new InvalidDataException($"{path}: is no JSON object");
         }
         catch (JsonException exception)
         {
             throw new InvalidDataException($"{path}: is no valid JSON, line {exception.LineNumber + 1}", exception);
+        }
+        catch (InvalidOperationException exception)
+        {
+            throw new InvalidDataException($"{path}: holds a text that is no valid Unicode", exception);
         }
     }
 
