@@ -90,13 +90,34 @@ public static partial class LlamaLibrary
         var expectedModel = new LlamaNative.ModelParameters { GpuLayers = -1, SplitMode = 1, MemoryMap = 1, ExtraBuffers = 1 };
         var expectedContext = new LlamaNative.ContextParameters
         {
-            Capacity = 512, BatchSize = 2048, PhysicalBatchSize = 512, Sequences = 1, Threads = 4, BatchThreads = 4,
-            RopeScaling = -1, Pooling = -1, Attention = -1, FlashAttention = -1, YarnExtension = -1, YarnAttention = -1, YarnFast = -1, YarnSlow = -1, Defragmentation = -1,
-            KeyType = 1, ValueType = 1, OffloadCache = 1, NoTimings = 1, OffloadOperations = 1, FullWindow = 1,
+            Capacity = 512,
+            BatchSize = 2048,
+            PhysicalBatchSize = 512,
+            Sequences = 1,
+            Threads = 4,
+            BatchThreads = 4,
+            RopeScaling = -1,
+            Pooling = -1,
+            Attention = -1,
+            FlashAttention = -1,
+            YarnExtension = -1,
+            YarnAttention = -1,
+            YarnFast = -1,
+            YarnSlow = -1,
+            Defragmentation = -1,
+            KeyType = 1,
+            ValueType = 1,
+            OffloadCache = 1,
+            NoTimings = 1,
+            OffloadOperations = 1,
+            FullWindow = 1,
         };
         var expectedQuantize = new LlamaNative.QuantizeParameters
         {
-            FileType = 9, OutputType = LlamaNative.NoTensorType, TokenEmbeddingType = LlamaNative.NoTensorType, QuantizeOutput = 1,
+            FileType = 9,
+            OutputType = LlamaNative.NoTensorType,
+            TokenEmbeddingType = LlamaNative.NoTensorType,
+            QuantizeOutput = 1,
         };
         return !Same(model, expectedModel) ? "its model parameters have other defaults"
             : !Same(context, expectedContext) ? "its context parameters have other defaults"

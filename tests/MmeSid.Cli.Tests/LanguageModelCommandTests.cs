@@ -47,8 +47,18 @@ public sealed class LanguageModelCommandTests : IDisposable
         }.ToJsonString());
         File.WriteAllText(Path.Combine(folder, "config.json"), new JsonObject
         {
-            ["model_type"] = "llama", ["hidden_size"] = kSize, ["intermediate_size"] = 64, ["num_hidden_layers"] = 1, ["num_attention_heads"] = 4, ["num_key_value_heads"] = 2,
-            ["max_position_embeddings"] = 64, ["vocab_size"] = tokens.Length, ["rms_norm_eps"] = 1e-5, ["tie_word_embeddings"] = true, ["bos_token_id"] = tokens.Length - 1, ["eos_token_id"] = tokens.Length - 1,
+            ["model_type"] = "llama",
+            ["hidden_size"] = kSize,
+            ["intermediate_size"] = 64,
+            ["num_hidden_layers"] = 1,
+            ["num_attention_heads"] = 4,
+            ["num_key_value_heads"] = 2,
+            ["max_position_embeddings"] = 64,
+            ["vocab_size"] = tokens.Length,
+            ["rms_norm_eps"] = 1e-5,
+            ["tie_word_embeddings"] = true,
+            ["bos_token_id"] = tokens.Length - 1,
+            ["eos_token_id"] = tokens.Length - 1,
         }.ToJsonString());
         return folder;
     }

@@ -35,10 +35,20 @@ public sealed class HuggingFaceLlamaTests : IDisposable
     {
         var config = new JsonObject
         {
-            ["architectures"] = new JsonArray("LlamaForCausalLM"), ["model_type"] = "llama", ["hidden_size"] = tiny.Dimension, ["intermediate_size"] = tiny.Hidden,
-            ["num_hidden_layers"] = tiny.Layers, ["num_attention_heads"] = tiny.Heads, ["num_key_value_heads"] = tiny.KeyHeads, ["max_position_embeddings"] = 512,
-            ["vocab_size"] = TinyLlama.VocabularySize, ["rms_norm_eps"] = 1e-5, ["rope_theta"] = tiny.RopeBase, ["tie_word_embeddings"] = tied,
-            ["bos_token_id"] = TinyLlama.BeginToken, ["eos_token_id"] = new JsonArray(TinyLlama.EndToken, TinyLlama.BeginToken),
+            ["architectures"] = new JsonArray("LlamaForCausalLM"),
+            ["model_type"] = "llama",
+            ["hidden_size"] = tiny.Dimension,
+            ["intermediate_size"] = tiny.Hidden,
+            ["num_hidden_layers"] = tiny.Layers,
+            ["num_attention_heads"] = tiny.Heads,
+            ["num_key_value_heads"] = tiny.KeyHeads,
+            ["max_position_embeddings"] = 512,
+            ["vocab_size"] = TinyLlama.VocabularySize,
+            ["rms_norm_eps"] = 1e-5,
+            ["rope_theta"] = tiny.RopeBase,
+            ["tie_word_embeddings"] = tied,
+            ["bos_token_id"] = TinyLlama.BeginToken,
+            ["eos_token_id"] = new JsonArray(TinyLlama.EndToken, TinyLlama.BeginToken),
         };
         if (scaling is not null)
             config["rope_scaling"] = scaling;
@@ -54,7 +64,8 @@ public sealed class HuggingFaceLlamaTests : IDisposable
         {
             ["model"] = new JsonObject
             {
-                ["type"] = "BPE", ["vocab"] = vocabulary,
+                ["type"] = "BPE",
+                ["vocab"] = vocabulary,
                 ["merges"] = new JsonArray([.. TinyLlama.Merges.Select(merge => pairs ? (JsonNode)new JsonArray([.. merge.Split(' ').Select(part => JsonValue.Create(part))]) : JsonValue.Create(merge))]),
             },
             ["added_tokens"] = new JsonArray(

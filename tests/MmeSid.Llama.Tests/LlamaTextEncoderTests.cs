@@ -105,11 +105,25 @@ public sealed class LlamaTextEncoderTests : IDisposable
         {
             GgufWriter.Write(stream, new GgufMetadata
             {
-                ["general.architecture"] = "bert", ["bert.context_length"] = 64u, ["bert.embedding_length"] = (uint)size, ["bert.block_count"] = 1u, ["bert.feed_forward_length"] = (uint)hidden,
-                ["bert.attention.head_count"] = 2u, ["bert.attention.layer_norm_epsilon"] = 1e-12f, ["bert.attention.causal"] = false, ["bert.pooling_type"] = 1u,
-                ["tokenizer.ggml.model"] = "bert", ["tokenizer.ggml.tokens"] = tokens, ["tokenizer.ggml.token_type"] = tokens.Select(token => token[0] == '[' ? 3 : 1).ToArray(),
-                ["tokenizer.ggml.token_type_count"] = 2u, ["tokenizer.ggml.padding_token_id"] = 0u, ["tokenizer.ggml.unknown_token_id"] = 1u, ["tokenizer.ggml.cls_token_id"] = 2u,
-                ["tokenizer.ggml.bos_token_id"] = 2u, ["tokenizer.ggml.seperator_token_id"] = 3u, ["tokenizer.ggml.mask_token_id"] = 4u,
+                ["general.architecture"] = "bert",
+                ["bert.context_length"] = 64u,
+                ["bert.embedding_length"] = (uint)size,
+                ["bert.block_count"] = 1u,
+                ["bert.feed_forward_length"] = (uint)hidden,
+                ["bert.attention.head_count"] = 2u,
+                ["bert.attention.layer_norm_epsilon"] = 1e-12f,
+                ["bert.attention.causal"] = false,
+                ["bert.pooling_type"] = 1u,
+                ["tokenizer.ggml.model"] = "bert",
+                ["tokenizer.ggml.tokens"] = tokens,
+                ["tokenizer.ggml.token_type"] = tokens.Select(token => token[0] == '[' ? 3 : 1).ToArray(),
+                ["tokenizer.ggml.token_type_count"] = 2u,
+                ["tokenizer.ggml.padding_token_id"] = 0u,
+                ["tokenizer.ggml.unknown_token_id"] = 1u,
+                ["tokenizer.ggml.cls_token_id"] = 2u,
+                ["tokenizer.ggml.bos_token_id"] = 2u,
+                ["tokenizer.ggml.seperator_token_id"] = 3u,
+                ["tokenizer.ggml.mask_token_id"] = 4u,
             }, tensors);
         }
         using LlamaTextEncoder encoder = LlamaTextEncoder.Load(_folder["bert.gguf"], new LlamaTextEncoderOptions { Threads = 1, MaximumTokens = 8 });

@@ -80,10 +80,32 @@ public sealed class GgufFileTests : IDisposable
             ushort[] brain = [.. values.Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))];
             var metadata = new GgufMetadata
             {
-                ["a"] = (byte)1, ["b"] = (sbyte)-1, ["c"] = (ushort)2, ["d"] = (short)-2, ["e"] = 3u, ["f"] = -3, ["g"] = 4UL, ["h"] = -4L,
-                ["i"] = 0.5f, ["j"] = -0.25, ["k"] = true, ["l"] = "ä€𝄞", ["m"] = new string('x', 100_000),
-                ["A"] = new byte[] { 1, 2 }, ["B"] = new sbyte[] { -1 }, ["C"] = new ushort[] { 2 }, ["D"] = new short[] { -2 }, ["E"] = new[] { 3u }, ["F"] = new[] { -3, 5 },
-                ["G"] = new[] { 4UL }, ["H"] = new[] { -4L }, ["I"] = new[] { 0.5f }, ["J"] = new[] { -0.25 }, ["K"] = new[] { true, false }, ["L"] = new[] { "", "é" }, ["M"] = Array.Empty<string>(),
+                ["a"] = (byte)1,
+                ["b"] = (sbyte)-1,
+                ["c"] = (ushort)2,
+                ["d"] = (short)-2,
+                ["e"] = 3u,
+                ["f"] = -3,
+                ["g"] = 4UL,
+                ["h"] = -4L,
+                ["i"] = 0.5f,
+                ["j"] = -0.25,
+                ["k"] = true,
+                ["l"] = "ä€𝄞",
+                ["m"] = new string('x', 100_000),
+                ["A"] = new byte[] { 1, 2 },
+                ["B"] = new sbyte[] { -1 },
+                ["C"] = new ushort[] { 2 },
+                ["D"] = new short[] { -2 },
+                ["E"] = new[] { 3u },
+                ["F"] = new[] { -3, 5 },
+                ["G"] = new[] { 4UL },
+                ["H"] = new[] { -4L },
+                ["I"] = new[] { 0.5f },
+                ["J"] = new[] { -0.25 },
+                ["K"] = new[] { true, false },
+                ["L"] = new[] { "", "é" },
+                ["M"] = Array.Empty<string>(),
             };
             if (seed % 2 == 1)
                 metadata[GgufFile.AlignmentKey] = 1u << random.NextInt(10);
