@@ -22,7 +22,7 @@ TimeSpan testProjectLimit = TimeSpan.FromMinutes(15);
 OptionalPackage[] optionalPackages =
 [
     new(["ILGPU", "ILGPU.Algorithms"], "HasIlgpu", "MmeSid.Kernels.Ilgpu", "the backends cuda, simd and scalar carry the work"),
-    new(["LLamaSharp"], "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
+    new(["LLamaSharp", "LLamaSharp.Backend.Cpu", "LLamaSharp.Backend.Cuda12"], "HasLLamaSharp", "MmeSid.Llama.LLamaSharp", "our own llama.cpp binding carries the work"),
     new(["TorchSharp"], "HasTorchSharp", "TorchSharp itself", "our subset over the system's libtorch carries the work (target Torch)"),
 ];
 
@@ -56,11 +56,16 @@ Task("Torch")
         BuildTorchShim();
 });
 
+Task("Llama")
+    .Description("Fetches the pinned llama.cpp (npm, 8 MB, hash checked) that runs language models into artifacts/native/llama/.")
+    .Does(() => FetchLlama());
+
 Task("Build")
     .Description("Builds the solution and leaves a runnable artifacts/mmesid/mmesid.")
     .IsDependentOn("Probe")
     .IsDependentOn("Kernels")
     .IsDependentOn("Torch")
+    .IsDependentOn("Llama")
     .Does(() =>
 {
     var settings = new DotNetBuildSettings { Configuration = Configuration, NoLogo = true, Verbosity = DotNetVerbosity.Minimal };
@@ -475,28 +480,50 @@ bool InstallDebian(params string[] packages)
     return exit == 0;
 }
 
-/// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash.
+/// libduckdb is large and asked for on request only; without it nothing else suffers, so that it must come.
 void FetchDuckDb()
+{
+    if (FetchNative("duckdb") is { } obstacle)
+        throw new CakeException($"Parquet needs libduckdb: {obstacle}");
+}
+
+/// Part of every build: a machine without npm or without a way to the registry goes on without language models.
+void FetchLlama()
+{
+    if (FetchNative("llama") is not { } obstacle)
+        return;
+    if (target == "Llama")
+        throw new CakeException($"language models need llama.cpp: {obstacle}");
+    Information("llama.cpp: {0}; the build goes on without language models", obstacle);
+}
+
+/// Fetches the package that native/<library>/manifest.json pins for this platform into artifacts/native/<library>; says what was in the way, or null.
+/// npm knows the user's registry, so no host is named here; what arrives must have the pinned hash, or the build ends.
+string FetchNative(string library)
 {
     string system = IsRunningOnWindows() ? "win" : IsRunningOnMacOs() ? "osx" : "linux";
     string platform = $"{system}-{System.Runtime.InteropServices.RuntimeInformation.OSArchitecture.ToString().ToLowerInvariant()}";
-    using var manifest = JsonDocument.Parse(System.IO.File.ReadAllText("native/duckdb/manifest.json"));
+    using var manifest = JsonDocument.Parse(System.IO.File.ReadAllText($"native/{library}/manifest.json"));
     if (!manifest.RootElement.GetProperty("platforms").TryGetProperty(platform, out var entry))
-        throw new CakeException($"native/duckdb/manifest.json pins no libduckdb for {platform}");
+        return $"native/{library}/manifest.json pins none for {platform}";
     string name = entry.GetProperty("name").GetString();
     string version = entry.GetProperty("version").GetString();
     string integrity = entry.GetProperty("integrity").GetString();
-    var folder = artifacts.Combine("native").Combine("duckdb");
+    // The folder of the package whose libraries are wanted; all of it where none is named.
+    string wanted = entry.TryGetProperty("folder", out var part) ? part.GetString() : null;
+    var folder = artifacts.Combine("native").Combine(library);
     var stamp = folder.CombineWithFilePath("integrity.txt");
     if (FileExists(stamp) && System.IO.File.ReadAllText(stamp.FullPath) == integrity)
     {
         Information("{0} {1} is in place", name, version);
-        return;
+        return null;
     }
     if (Context.Tools.Resolve(IsRunningOnWindows() ? "npm.cmd" : "npm") is not { } npm)
-        throw new CakeException("Parquet needs 'npm' to fetch libduckdb; on Debian: apt-get install npm");
+        return "npm, which fetches it, is not here; on Debian: apt-get install npm";
     CleanDirectory(folder);
-    Run(npm, $"pack {name}@{version} --silent", folder);
+    int exit = StartProcess(npm, new ProcessSettings { Arguments = $"pack {name}@{version} --silent", WorkingDirectory = folder });
+    if (exit != 0)
+        return $"npm pack {name}@{version} ended with exit code {exit}";
     var package = GetFiles($"{folder}/*.tgz").Single();
     string actual = "sha512-" + Convert.ToBase64String(SHA512.HashData(System.IO.File.ReadAllBytes(package.FullPath)));
     if (actual != integrity)
@@ -506,6 +533,15 @@ void FetchDuckDb()
     }
     Run("tar", $"-xzf \"{package.GetFilename()}\" --strip-components=1", folder);
     DeleteFile(package);
+    if (wanted is not null)
+    {
+        // Only the libraries, and the licence under which they may be passed on.
+        var libraries = GetFiles($"{folder}/{wanted}/*.so") + GetFiles($"{folder}/{wanted}/*.dylib") + GetFiles($"{folder}/{wanted}/*.dll") + GetFiles($"{folder}/{wanted}/*.metal");
+        MoveFiles(libraries, folder);
+        foreach (var rest in GetSubDirectories(folder))
+            DeleteDirectory(rest, new DeleteDirectorySettings { Recursive = true });
+    }
     System.IO.File.WriteAllText(stamp.FullPath, integrity);
     Information("{0} {1}: fetched and verified into {2}", name, version, Context.Environment.WorkingDirectory.GetRelativePath(folder));
+    return null;
 }

@@ -10,6 +10,7 @@ var root = new RootCommand("""
     DevicesCommand.Create(),
     SynthCommand.Create(),
     EmbedCommand.Create(),
+    ImportCommand.Create(),
     TrainCommand.Create(),
     ShadowCommand.Create(),
     AssignCommand.Create(),

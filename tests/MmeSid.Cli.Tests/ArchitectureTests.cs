@@ -88,7 +88,7 @@ public class ArchitectureTests
     public void ProjectsAreAllInTheSolutionExceptOptionalLeaves()
     {
         string solution = File.ReadAllText(Path.Combine(Root, "MmeSid.Engine.sln")).Replace('\\', '/');
-        string[] optionalLeaves = ["MmeSid.Kernels.Ilgpu.csproj", "MmeSid.Kernels.Ilgpu.Simulated.csproj", "MmeSid.Kernels.Ilgpu.Tests.csproj", "MmeSid.Llama.LLamaSharp.csproj"];
+        string[] optionalLeaves = ["MmeSid.Kernels.Ilgpu.csproj", "MmeSid.Kernels.Ilgpu.Simulated.csproj", "MmeSid.Kernels.Ilgpu.Tests.csproj", "MmeSid.Llama.LLamaSharp.csproj", "MmeSid.Llama.LLamaSharp.Tests.csproj"];
         string[] absent =
         [
             .. ProductFolders.Concat(["tests", "bench"]).SelectMany(Projects)

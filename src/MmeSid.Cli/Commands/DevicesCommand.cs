@@ -7,6 +7,7 @@ using MmeSid.Kernels;
 using MmeSid.Kernels.Cuda;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
+using MmeSid.Llama;
 using MmeSid.Training;
 
 namespace MmeSid.Cli.Commands;
@@ -37,6 +38,7 @@ internal static class DevicesCommand
             foreach (int ordinal in gpus.Where(ordinal => CudaBackend.WhyUnusable(ordinal) is null))
                 ShowGpu(run, new CudaBackend(ordinal, threads));
             run.Results.Value("training", TorchRuntime.UnavailableReason ?? Training());
+            run.Results.Value("language_models", LlamaLibrary.UnavailableReason ?? $"llama.cpp {LlamaLibrary.Release}: {LlamaLibrary.SystemInformation}");
             run.Results.Table("formats", ["format", "usable", "note"],
             [
                 ["npy, safetensors, fvecs, fbin, csv, tsv", "yes", ""],

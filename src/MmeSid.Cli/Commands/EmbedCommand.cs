@@ -2,6 +2,7 @@ using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Kernels;
+using MmeSid.Llama;
 using MmeSid.Training;
 using MmeSid.Training.Recommendation;
 
@@ -30,14 +31,42 @@ internal static class EmbedCommand
         var dimension = new Option<int>("--dimension", "-d") { Description = "Values per row.", DefaultValueFactory = _ => new TextOptions().Dimension, HelpName = "count" };
         var texts = new Option<int>("--min-texts") { Description = "Terms in fewer texts are left out.", DefaultValueFactory = _ => new TextOptions().MinimumTexts, HelpName = "count" };
         var terms = new Option<int>("--max-terms") { Description = "At most this many terms, the most frequent; 0 keeps all.", DefaultValueFactory = _ => new TextOptions().MaximumTerms, HelpName = "count" };
+        var model = new Option<string?>("--model", "-m") { Description = "A GGUF embedding model that llama.cpp runs, in place of latent semantic analysis; it decides the dimension.", HelpName = "file" };
+        Option<string> pooling = new Option<string>("--pooling")
+        {
+            Description = "With --model: how token vectors become one. 'model' takes what its file says.",
+            DefaultValueFactory = _ => "model",
+        }.AcceptOnlyFromAmong("model", "mean", "first", "last");
+        var tokens = new Option<int>("--max-tokens") { Description = "With --model: tokens of a text that are read; 0 reads as many as the model was trained for.", DefaultValueFactory = _ => new LlamaTextEncoderOptions().MaximumTokens, HelpName = "count" };
         Option<string> output = Output();
-        var command = new Command("text", "Latent semantic analysis: TF-IDF of the words, then a truncated singular value decomposition.")
+        var command = new Command("text", "Latent semantic analysis (TF-IDF of the words, then a truncated singular value decomposition), or with --model the vectors of a language model.")
         {
-            input, columns, TableOptions.IdColumn, dimension, texts, terms, s_empty, output, OutputOptions.Force,
+            input, columns, TableOptions.IdColumn, dimension, texts, terms, model, pooling, tokens, s_empty, output, OutputOptions.Force,
         };
-        command.SetAction(parsed => CommandRun.Execute(parsed, run => Write(run, run.Need(output), () =>
+        Option[] ofModel = [pooling, tokens], ofAnalysis = [dimension, texts, terms];
+        command.Validators.Add(parsed =>
         {
-            TextItems items = run.Progress.Step("read", () => TextItems.ReadFile(run.Need(input), run.Get(TableOptions.IdColumn), run.Get(columns)?.Split(',')));
+            bool withModel = parsed.GetValue(model) is not null;
+            foreach (Option option in withModel ? ofAnalysis : ofModel)
+            {
+                if (parsed.GetResult(option) is { Implicit: false })
+                    parsed.AddError(withModel ? $"{option.Name} does nothing with --model" : $"{option.Name} needs --model");
+            }
+        });
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            if (run.Get(model) is { } file)
+                WithModel(run, file);
+            else
+                Analyse(run);
+        }));
+        return command;
+
+        TextItems Read(CommandRun run) => run.Progress.Step("read", () => TextItems.ReadFile(run.Need(input), run.Get(TableOptions.IdColumn), run.Get(columns)?.Split(',')));
+
+        void Analyse(CommandRun run) => Write(run, run.Need(output), () =>
+        {
+            TextItems items = Read(run);
             return run.Progress.Step("embed text", () => TextEmbedder.Embed(items, new TextOptions
             {
                 Dimension = run.Need(dimension),
@@ -45,10 +74,31 @@ internal static class EmbedCommand
                 MaximumTerms = run.Need(terms),
                 Empty = EmptyOf(run),
                 Seed = run.Seed,
-                Threads = GlobalOptions.ThreadCount(parsed),
+                Threads = GlobalOptions.ThreadCount(run.Parsed),
             }, run.Cancellation));
-        })));
-        return command;
+        });
+
+        void WithModel(CommandRun run, string file)
+        {
+            string path = run.Need(output);
+            ModelEmbedding? made = null;
+            EmbeddingFiles.Write(run, path, () =>
+            {
+                TextItems items = Read(run);
+                using LlamaTextEncoder encoder = run.Progress.Step("load model", () => LlamaTextEncoder.Load(file, new LlamaTextEncoderOptions
+                {
+                    Pooling = run.Need(pooling) == "model" ? LlamaPooling.FromModel : Enum.Parse<LlamaPooling>(run.Need(pooling), ignoreCase: true),
+                    MaximumTokens = run.Need(tokens),
+                    Threads = GlobalOptions.ThreadCount(run.Parsed),
+                }));
+                made = run.Progress.Step("embed text", items.Texts.Count, "texts", step => ModelEmbedding.Of(items, encoder, EmptyOf(run), step, run.Cancellation));
+                return (made.Rows, made.Items);
+            });
+            made!.Rows.Dispose();
+            ReportFiles(run, path, made.Items.Count, made.Rows.Dimension);
+            run.Results.Value("empty_items", made.EmptyCount, $"{made.EmptyCount:N0} ({run.Need(s_empty)})");
+            run.Results.Value("cut_items", made.CutCount, $"{made.CutCount:N0} longer than the model reads");
+        }
     }
 
     private static Command CreateInteractions()

@@ -61,13 +61,25 @@ public sealed partial class OutputFile : IDisposable
         }
     }
 
+    /// <summary>Closes <see cref="Stream"/> for a library that writes files by name; <see cref="Commit"/> then only renames.</summary>
+    /// <returns>The name to write to.</returns>
+    public string HandOver()
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        Stream.Dispose();
+        return Stream.Name;
+    }
+
     /// <summary>Flushes, closes and renames to the final name.</summary>
     /// <exception cref="IOException">The disk is full, or the final name has come into being meanwhile without force.</exception>
     public void Commit()
     {
         ObjectDisposedException.ThrowIf(_closed, this);
-        Stream.Flush(flushToDisk: _temporary is not null);
-        Stream.Dispose();
+        if (Stream.CanWrite)
+        {
+            Stream.Flush(flushToDisk: _temporary is not null);
+            Stream.Dispose();
+        }
         if (_temporary is not null)
             File.Move(_temporary, Path, _force);
         UnfinishedOutputs.Remove(_temporary);

@@ -124,6 +124,20 @@ public sealed class SafetensorsFile : IDisposable
         ReadBytes(entry, destination);
     }
 
+    /// <summary>Reads some of the little-endian bytes of a tensor of any type.</summary>
+    /// <param name="name">The tensor.</param>
+    /// <param name="start">First byte within the tensor.</param>
+    /// <param name="destination">Filled whole.</param>
+    /// <exception cref="InvalidDataException">There is no such tensor.</exception>
+    /// <exception cref="ArgumentException">The range ends beyond the tensor.</exception>
+    public void ReadBytes(string name, long start, Span<byte> destination)
+    {
+        SafetensorsEntry entry = Entry(name);
+        if (start < 0 || start > entry.Bytes - destination.Length)
+            throw new ArgumentException($"{Path}: tensor {name} has {entry.Bytes} bytes, not {destination.Length} from byte {start}", nameof(destination));
+        ReadBytes(entry with { Offset = entry.Offset + start }, destination);
+    }
+
     /// <summary>The entry of a tensor.</summary>
     /// <exception cref="InvalidDataException">There is none of this name; the message lists those that exist.</exception>
     public SafetensorsEntry Entry(string name)

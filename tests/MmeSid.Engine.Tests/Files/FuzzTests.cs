@@ -54,13 +54,33 @@ public sealed class FuzzTests : IDisposable
         Fuzz(".parquet", stream => stream.Write(valid), mutations: 60);
     }
 
-    private void Fuzz(string extension, Action<Stream> write, int mutations = kMutations)
+    [Fact]
+    public void Damaged_gguf() => Fuzz(".gguf", stream => GgufWriter.Write(stream, new GgufMetadata
     {
+        ["general.architecture"] = "llama",
+        ["tokens"] = new[] { "a", "é", "" },
+        ["scores"] = new[] { 1f, 2f },
+        ["flags"] = new[] { true, false },
+        ["wide"] = new[] { 1L, 2L },
+        ["count"] = 3u,
+    }, [GgufWriter.Singles("x", [1, 2, 3, 4, 5, 6], 2, 3), (new GgufTensor("q", GgufTensorType.Q8_0, [2, 32]), new byte[68])]), openAndRead: path =>
+    {
+        using GgufFile file = GgufFile.Open(path);
+        foreach ((string name, GgufEntry entry) in file.Tensors)
+        {
+            if (GgufBlocks.CanDequantize(entry.Type))
+                Assert.Equal(entry.Count, file.ReadSingles(name).Length);
+        }
+    });
+
+    private void Fuzz(string extension, Action<Stream> write, int mutations = kMutations, Action<string>? openAndRead = null)
+    {
+        openAndRead ??= OpenAndRead;
         using var stream = new MemoryStream();
         write(stream);
         byte[] valid = stream.ToArray();
         string path = _folder["x" + extension];
-        OpenAndRead(_folder.Write("x" + extension, valid));
+        openAndRead(_folder.Write("x" + extension, valid));
         for (int seed = 0; seed < mutations; seed++)
         {
             byte[] damaged = Damage(valid, new RandomSource((ulong)seed));
@@ -68,7 +88,7 @@ public sealed class FuzzTests : IDisposable
             long before = GC.GetAllocatedBytesForCurrentThread();
             try
             {
-                OpenAndRead(path);
+                openAndRead(path);
             }
             catch (InvalidDataException exception)
             {
