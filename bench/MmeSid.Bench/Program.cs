@@ -9,6 +9,7 @@ var readme = new Option<FileInfo?>("--readme") { Description = "README whose res
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
 var claims = new Option<bool>("--claims") { Description = "Instead measures the claims of the MME-SID paper again, into mme-sid-claims.md and .json; what was run before is not run again." };
 var cache = new Option<DirectoryInfo?>("--cache") { Description = "With --claims: where finished runs and trained recommenders are kept. [default: artifacts/claims of the repository]" };
+var step = new Option<string?>("--training-step") { Description = "Instead times steps of training for the suite rqvae, which calls this.", Hidden = true };
 var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
 var device = new Option<int>("--device") { Description = "With --gpu: which GPU, 0 the first." };
 var rows = new Option<long>("--rows") { Description = "With --gpu: rows whose codes 'exact' proves on the device; a thousandth of them by the oracle.", DefaultValueFactory = _ => 100_000_000 };
@@ -17,9 +18,9 @@ var seed = new Option<ulong?>("--seed") { Description = "With --gpu: of 'fuzz'; 
 var steps = new Option<FileInfo?>("--steps") { Description = "With --gpu: lines 'name<tab>outcome<tab>seconds<tab>what it said' of what else ran on the device; shown on the page." };
 var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.")
 {
-    results, suites, quick, noPeers, readme, quality, claims, cache, gpu, device, rows, seconds, seed, steps,
+    results, suites, quick, noPeers, readme, quality, claims, cache, step, gpu, device, rows, seconds, seed, steps,
 };
-root.SetAction(parsed => parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick)) : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
+root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick)) : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
     parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds) ?? (parsed.GetValue(quick) ? 1 : 30)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));

@@ -115,7 +115,7 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
             using var batches = new ItemBatches([.. group.Select(j => data.Tables[j])], (int)Math.Min(settings.Batch, data.Tables[0].Count), (ulong)seed);
             using var model = new MmRqVae([.. group.Select(j => data.Modalities[j])], options, method.Kind);
             var start = new CodebookStart { Seed = (ulong)seed, Backend = BenchContext.Simd(0) };
-            loops.Add(TrainingLoop.Run(new QuantizerLearner(model, batches, start), Loop));
+            loops.Add(TrainingLoop.Run(new QuantizerLearner(model, batches, start), Loop, new Losses()));
             seconds += clock.Elapsed.TotalSeconds;
             IReadOnlyList<LearnedQuantizer> learned = model.Result();
             for (int i = 0; i < group.Count; i++)
@@ -167,6 +167,18 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
         var rows = new RowMatrix(vectors.Count, dimension);
         decoded.contiguous().data<float>().CopyTo(rows.Rows(0, (int)rows.Count));
         return rows;
+    }
+
+    /// <summary>Says now and then how a run goes.</summary>
+    private sealed class Losses : IProgress<LoopProgress>
+    {
+        private const int kEpochs = 10;
+
+        public void Report(LoopProgress value)
+        {
+            if (value.Finished is { } epoch && epoch.Epoch % kEpochs == 0)
+                BenchRun.Say(FormattableString.Invariant($"    epoch {epoch.Epoch}: {epoch.Seconds:F1} s, loss {epoch.Loss:G4}, {string.Join(", ", epoch.Parts.Select(part => FormattableString.Invariant($"{part.Key} {part.Value:G3}")))}"));
+        }
     }
 
     private static double Median(double[] values) => Timing.Of(values).Median;
