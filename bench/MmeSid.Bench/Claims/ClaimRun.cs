@@ -40,10 +40,10 @@ internal sealed record ClaimEpoch(int Epoch, double Loss, IReadOnlyDictionary<st
 /// <param name="Modalities">Measures.</param>
 /// <param name="Seconds">Of training, first codewords included.</param>
 /// <param name="SecondsPerEpoch">Median, without the first epoch, which clusters the first codewords; null without epochs.</param>
-/// <param name="BestEpoch">The one that was kept; null without epochs.</param>
+/// <param name="LowestLoss">The epoch of the lowest loss, the largest one where models were trained one by one; null without epochs. The last epoch is kept.</param>
 /// <param name="Epochs">Losses; empty without epochs.</param>
 internal sealed record ClaimResult(
-    string Method, int Seed, IReadOnlyList<ClaimModality> Modalities, double Seconds, double? SecondsPerEpoch, int? BestEpoch, IReadOnlyList<ClaimEpoch> Epochs);
+    string Method, int Seed, IReadOnlyList<ClaimModality> Modalities, double Seconds, double? SecondsPerEpoch, int? LowestLoss, IReadOnlyList<ClaimEpoch> Epochs);
 
 /// <summary>Trains and measures one method with one seed on one catalogue; what is done once is read from its file.</summary>
 internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string cache)
@@ -71,11 +71,11 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
     // The number of seeds is no part of a run.
     private string Key(ClaimMethod method)
     {
-        string text = JsonSerializer.Serialize(new { Method = method with { Seeds = 0 }, Settings = settings with { Seeds = 0 }, Loop, Tables = _tables }, s_json);
+        string text = method.Learned is null
+            ? JsonSerializer.Serialize(new { method.Kind, settings.Levels, settings.Codes, Tables = _tables }, s_json)
+            : JsonSerializer.Serialize(new { Method = method with { Seeds = 0 }, Settings = settings with { Seeds = 0 }, Tables = _tables }, s_json);
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8];
     }
-
-    private LoopOptions Loop => QuantizerLearner.PaperLoop with { Epochs = settings.Epochs };
 
     private ClaimResult Cluster(ClaimMethod method, int seed)
     {
@@ -115,7 +115,11 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
             using var batches = new ItemBatches([.. group.Select(j => data.Tables[j])], (int)Math.Min(settings.Batch, data.Tables[0].Count), (ulong)seed);
             using var model = new MmRqVae([.. group.Select(j => data.Modalities[j])], options, method.Kind);
             var start = new CodebookStart { Seed = (ulong)seed, Backend = BenchContext.Simd(0) };
-            loops.Add(TrainingLoop.Run(new QuantizerLearner(model, batches, start), Loop, new Losses()));
+            LoopOptions loop = QuantizerLearner.PaperLoop with
+            {
+                Epochs = Math.Max(1, (int)Math.Round(settings.Steps / (double)batches.PerEpoch)), LearningRate = settings.LearningRate, Schedule = LearningRateSchedule.Cosine, Patience = 0,
+            };
+            loops.Add(TrainingLoop.Run(new LastEpoch(new QuantizerLearner(model, batches, start)), loop, new Losses()));
             seconds += clock.Elapsed.TotalSeconds;
             IReadOnlyList<LearnedQuantizer> learned = model.Result();
             for (int i = 0; i < group.Count; i++)
@@ -136,7 +140,7 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
         }
         anchor?.Dispose();
         double epoch = loops.Sum(loop => Median([.. loop.Epochs.Skip(1).Select(report => report.Seconds).DefaultIfEmpty(loop.Epochs[0].Seconds)]));
-        return new(method.Name, seed, modalities, seconds, epoch, loops.Max(loop => loop.BestEpoch), Curve(loops, trained));
+        return new(method.Name, seed, modalities, seconds, epoch, loops.Max(loop => loop.Epochs.MinBy(report => report.Loss)!.Epoch), Curve(loops, trained));
     }
 
     // Models that were trained one by one lose in sum.
@@ -167,6 +171,24 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
         var rows = new RowMatrix(vectors.Count, dimension);
         decoded.contiguous().data<float>().CopyTo(rows.Rows(0, (int)rows.Count));
         return rows;
+    }
+
+    /// <summary>
+    /// Keeps the last epoch. The one of the lowest loss, which the paper keeps, may be the first: L_rq is small while the encoder's output is, and grows with it.
+    /// </summary>
+    private sealed class LastEpoch(QuantizerLearner learner) : ILearner
+    {
+        private int _epochs;
+
+        public nn.Module Module => learner.Module;
+
+        public int StepsPerEpoch => learner.StepsPerEpoch;
+
+        public StepLoss Loss(int epoch, int step) => learner.Loss(epoch, step);
+
+        public void AfterStep(int epoch, int step) => learner.AfterStep(epoch, step);
+
+        public double? Validate() => ++_epochs;
     }
 
     /// <summary>Says now and then how a run goes.</summary>

@@ -35,7 +35,7 @@ internal sealed class ClaimsPage(string resultsFolder, Machine machine, ClaimSet
 {
     private const string kName = "mme-sid-claims", kNotes = "mme-sid-claims.notes.md";
 
-    private static readonly int[] s_shownEpochs = [1, 10, 50, 100, 200];
+    private static readonly int[] s_shownEpochs = [1, 10, 20, 50, 100, 200];
 
     /// <summary>What is not here and why.</summary>
     public List<string> Remarks { get; } = [];
@@ -59,8 +59,7 @@ internal sealed class ClaimsPage(string resultsFolder, Machine machine, ClaimSet
         {
             AppendDefinitions(page, sets);
             page.Append("## The claims\n\n");
-            foreach (ClaimsResult set in sets)
-                AppendClaims(page, set);
+            AppendClaims(page, sets);
             foreach (ClaimsResult set in sets)
                 AppendSet(page, set);
         }
@@ -74,7 +73,7 @@ internal sealed class ClaimsPage(string resultsFolder, Machine machine, ClaimSet
     private void AppendDefinitions(StringBuilder page, IReadOnlyList<ClaimsResult> sets)
     {
         int seeds = sets.Min(set => set.Results.Count == 0 ? 0 : ClaimMethod.All.Where(method => method.Seeds == 0).Min(method => set.Results.Count(result => result.Method == method.Name)));
-        page.Append(CultureInfo.InvariantCulture, $"{settings.Levels} × {settings.Codes} codes, width {settings.Width}, batch {settings.Batch}, at most {settings.Epochs} epochs (the paper: width 4096, up to 20,000 epochs), AdamW at 2e-4 with weight decay 1e-4, the rest as the paper has it. ");
+        page.Append(CultureInfo.InvariantCulture, $"{settings.Levels} × {settings.Codes} codes, width {settings.Width}, batch {settings.Batch}, {settings.Steps} steps of AdamW from a rate of {settings.LearningRate} along half a cosine to zero, weight decay 1e-4 (the paper: width 4096, up to 20,000 epochs at 2e-4); the last epoch is kept; the rest as the paper has it. ");
         page.Append(CultureInfo.InvariantCulture, $"Every method is trained with {seeds} of {settings.Seeds} planned seeds; SASRec and the other tables are the same for all, so the intervals say how far results move with the seed of the quantizer, not with the data. ");
         page.Append("Numbers are means over the seeds ± half the 95 % confidence interval (t distribution; differences by Welch, no correction for their number). ");
         page.Append("SIDs are plain argmin codes, nothing settled. Each table is centred and divided by one number, so that its values have variance 1.\n\n");
@@ -83,36 +82,41 @@ internal sealed class ClaimsPage(string resultsFolder, Machine machine, ClaimSet
         page.Append("- **retrieval**: share of items whose quantized vector has, by cosine among all items, the same item's collaborative one nearest; where several items share that vector one is drawn (expectation). There is none between spaces of different kinds.\n\n");
     }
 
-    private static void AppendClaims(StringBuilder page, ClaimsResult set)
+    /// <summary>A claim: a measure of one method lies on one side of that of others.</summary>
+    private sealed record Claim(string Text, string Measured, string Method, string[] Others, Func<ClaimModality, double?> Measure, int Sign, string Format, string Unit = "");
+
+    private static readonly Claim[] s_claims =
+    [
+        new("SIDs trained with MMD keep more of the order of distances than SIDs trained with MSE (the paper: τ 0.4436 against 0.3714)", "τ", ClaimMethod.Paper, [ClaimMethod.SquaredError, ClaimMethod.RqVae], one => one.Tau, 1, "F4"),
+        new("They keep more of it than codebooks of the raw rows do (ours: the paper does not compare them)", "τ", ClaimMethod.Paper, [ClaimMethod.RqKMeans, ClaimMethod.Psrq], one => one.Tau, 1, "F4"),
+        new("Fewer of them collide", "collisions", ClaimMethod.Paper, [ClaimMethod.SquaredError, ClaimMethod.RqVae, ClaimMethod.RqKMeans, ClaimMethod.Psrq], one => 100 * one.CollisionRate, -1, "F2", " %"),
+        new("InfoNCE lets a modality find an item's collaborative vector", "retrieval", ClaimMethod.Paper, [ClaimMethod.Unaligned], one => 100 * one.Retrieval, 1, "F3", " %"),
+        new("InfoNCE raises τ", "τ", ClaimMethod.Paper, [ClaimMethod.Unaligned], one => one.Tau, 1, "F4"),
+    ];
+
+    private static void AppendClaims(StringBuilder page, IReadOnlyList<ClaimsResult> sets)
     {
-        page.Append($"**{set.Title}**\n\n");
-        foreach (string modality in set.Modalities.Keys)
+        for (int i = 0; i < s_claims.Length; i++)
         {
-            Append($"SIDs trained with MMD keep more of the order of distances than with MSE (paper: τ 0.4436 against 0.3714), {modality}", "τ", ClaimMethod.Paper, ClaimMethod.SquaredError, modality, measure => measure.Tau, 1, "F4", 1);
-            foreach (string other in new[] { ClaimMethod.RqKMeans, ClaimMethod.Psrq, ClaimMethod.RqVae })
-                Append($"… and than {other}, {modality}", "τ", ClaimMethod.Paper, other, modality, measure => measure.Tau, 1, "F4", 1);
-        }
-        foreach (string modality in set.Modalities.Keys)
-        {
-            foreach (string other in new[] { ClaimMethod.SquaredError, ClaimMethod.RqVae, ClaimMethod.RqKMeans, ClaimMethod.Psrq })
-                Append($"Fewer SIDs collide than under {other}, {modality}", "collisions", ClaimMethod.Paper, other, modality, measure => measure.CollisionRate, -1, "F2", 100, " %");
-        }
-        foreach (string modality in set.Modalities.Keys.Skip(1))
-            Append($"InfoNCE lets a modality find the item's collaborative vector, {modality}", "retrieval", ClaimMethod.Paper, ClaimMethod.Unaligned, modality, measure => measure.Retrieval, 1, "F3", 100, " %");
-        foreach (string modality in set.Modalities.Keys)
-            Append($"InfoNCE costs no order of distances, {modality}", "τ", ClaimMethod.Paper, ClaimMethod.Unaligned, modality, measure => measure.Tau, 1, "F4", 1);
-        page.Append('\n');
-
-        void Append(string claim, string what, string first, string second, string modality, Func<ClaimModality, double?> measure, int sign, string format, double factor, string unit = "")
-        {
-            double[] one = Scaled(first), other = Scaled(second);
-            if (one.Length == 0 || other.Length == 0)
-                return;
-            Interval difference = Interval.Difference(one, other);
-            page.Append($"- {claim}: **{Verdicts.Of(difference, sign).Text()}**: {what} {Number(one.Average(), format)}{unit} against {Number(other.Average(), format)}{unit}, difference {Signed(difference.Mean, format)}");
-            page.Append(double.IsFinite(difference.Half) ? $", interval {Signed(difference.Low, format)} to {Signed(difference.High, format)}{unit}.\n" : $"{unit}, a single seed.\n");
-
-            double[] Scaled(string method) => [.. set.Values(method, modality, measure).Select(value => factor * value)];
+            Claim claim = s_claims[i];
+            var lines = new List<string>();
+            var verdicts = new List<Verdict>();
+            foreach (ClaimsResult set in sets)
+            {
+                foreach ((string modality, string other) in set.Modalities.Keys.SelectMany(modality => claim.Others.Select(other => (modality, other))))
+                {
+                    double[] ours = set.Values(claim.Method, modality, claim.Measure), theirs = set.Values(other, modality, claim.Measure);
+                    if (ours.Length == 0 || theirs.Length == 0)
+                        continue;
+                    Interval difference = Interval.Difference(ours, theirs);
+                    Verdict verdict = Verdicts.Of(difference, claim.Sign);
+                    verdicts.Add(verdict);
+                    string ends = double.IsFinite(difference.Half) ? $"{Signed(difference.Low, claim.Format)} to {Signed(difference.High, claim.Format)}" : "a single seed";
+                    lines.Add($"| {set.Title} | {modality} | {other} | **{verdict.Text()}** | {Number(ours.Average(), claim.Format)}{claim.Unit} | {Number(theirs.Average(), claim.Format)}{claim.Unit} | {Signed(difference.Mean, claim.Format)} | {ends} |\n");
+                }
+            }
+            page.Append(CultureInfo.InvariantCulture, $"**{i + 1}. {claim.Text}.** Of {verdicts.Count} comparisons it holds in {verdicts.Count(verdict => verdict == Verdict.Holds)}, does not hold in {verdicts.Count(verdict => verdict == Verdict.DoesNotHold)}, and {verdicts.Count(verdict => verdict == Verdict.NotDecided)} are not decided.\n\n");
+            page.Append($"| data | modality | against | verdict | {claim.Measured}: {claim.Method} | the other | difference | 95 % interval |\n|---|---|---|---|---:|---:|---:|---|\n").AppendJoin("", lines).Append('\n');
         }
     }
 
@@ -146,13 +150,13 @@ internal sealed class ClaimsPage(string resultsFolder, Machine machine, ClaimSet
 
     private static void AppendTimes(StringBuilder page, ClaimsResult set, string[] methods)
     {
-        page.Append($"### {set.Title}, time\n\nMedians over the seeds; other work ran on the same cores.\n\n| method | training | per epoch | rows/s | best epoch |\n|---|---:|---:|---:|---:|\n");
+        page.Append($"### {set.Title}, time\n\nMedians over the seeds; other work ran on the same cores.\n\n| method | training | per epoch | rows/s | epochs | lowest loss at epoch |\n|---|---:|---:|---:|---:|---|\n");
         foreach (string method in methods)
         {
             ClaimResult[] found = [.. set.Results.Where(result => result.Method == method)];
             double? epoch = found[0].SecondsPerEpoch is null ? null : Timing.Of([.. found.Select(result => result.SecondsPerEpoch!.Value)]).Median;
             page.Append($"| {method} | {Report.Seconds(Timing.Of([.. found.Select(result => result.Seconds)]).Median)} | {(epoch is { } seconds ? Report.Seconds(seconds) : "")} | {(epoch is { } each ? Number(set.Items / each, "N0") : "")} | ");
-            page.AppendJoin(", ", found.Select(result => result.BestEpoch).OfType<int>()).Append(" |\n");
+            page.Append(found[0].Epochs.Count == 0 ? "" : Number(found[0].Epochs[^1].Epoch, "F0")).Append(" | ").AppendJoin(", ", found.Select(result => result.LowestLoss).OfType<int>()).Append(" |\n");
         }
         page.Append('\n');
     }
