@@ -110,7 +110,7 @@ Task("Bench")
 });
 
 Task("Claims")
-    .Description("Measures what the MME-SID paper claims again, on real data (MMESID_DATA, else ../shared/data), into bench/results/mme-sid-claims.md and .json. About an hour on two cores; what was run before (artifacts/claims) is not run again. --quick")
+    .Description("Measures what the MME-SID paper claims again, on real data (MMESID_DATA, else ../shared/data), into bench/results/mme-sid-claims.md and .json. About an hour on two cores; what was run before (artifacts/claims) is not run again. --suites none (only the page of what is done)  --quick")
     .IsDependentOn("Build")
     .Does(() =>
 {
@@ -118,6 +118,8 @@ Task("Claims")
     var results = quick ? artifacts.Combine("bench") : MakeAbsolute(Directory("bench/results"));
     var arguments = new ProcessArgumentBuilder().Append("--claims").Append("--results").AppendQuoted(results.FullPath)
         .Append("--cache").AppendQuoted(artifacts.Combine(quick ? "claims-quick" : "claims").FullPath);
+    if (HasArgument("suites"))
+        arguments.Append("--suites").AppendQuoted(Argument<string>("suites"));
     if (quick)
         arguments.Append("--quick");
     DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);

@@ -7,7 +7,7 @@ var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: 
 var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
-var claims = new Option<bool>("--claims") { Description = "Instead measures the claims of the MME-SID paper again, into mme-sid-claims.md and .json; what was run before is not run again." };
+var claims = new Option<bool>("--claims") { Description = "Instead measures the claims of the MME-SID paper again, into mme-sid-claims.md and .json; what was run before is not run again, and with --suites none nothing is run: the page shows what is done." };
 var cache = new Option<DirectoryInfo?>("--cache") { Description = "With --claims: where finished runs and trained recommenders are kept. [default: artifacts/claims of the repository]" };
 var step = new Option<string?>("--training-step") { Description = "Instead times steps of training for the suite rqvae, which calls this.", Hidden = true };
 var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
@@ -20,7 +20,7 @@ var root = new RootCommand("Measures what the machine can do, then the kernels, 
 {
     results, suites, quick, noPeers, readme, quality, claims, cache, step, gpu, device, rows, seconds, seed, steps,
 };
-root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick)) : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
+root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick), parsed.GetRequiredValue(suites) != "none") : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
     parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds) ?? (parsed.GetValue(quick) ? 1 : 30)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
@@ -75,10 +75,10 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
     return 0;
 }
 
-static int RunClaims(string resultsFolder, string? cache, bool quick)
+static int RunClaims(string resultsFolder, string? cache, bool quick, bool train)
 {
     string repository = Repository();
-    Console.WriteLine(Claims.Run(resultsFolder, cache ?? Path.Combine(repository, "artifacts", "claims"), DataFolder(repository), Machine.Describe(repository), quick));
+    Console.WriteLine(Claims.Run(resultsFolder, cache ?? Path.Combine(repository, "artifacts", "claims"), DataFolder(repository), Machine.Describe(repository), quick, train));
     return 0;
 }
 

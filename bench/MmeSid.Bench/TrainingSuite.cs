@@ -14,6 +14,7 @@ namespace MmeSid.Bench;
 internal static class TrainingSuite
 {
     private const int kLevels = 4, kCodes = 256, kHidden = 3, kItems = 12_101, kMovies = 3_256, kRounds = 2;
+    private const string kAsItComes = "as it comes";
 
     private static readonly (string Data, int Items, int[] Dimensions, int Width)[] s_shapes =
     [
@@ -34,7 +35,7 @@ internal static class TrainingSuite
             context.Remarks.Add("PyTorch is skipped, it was not found: on Debian, apt-get install python3-torch");
         context.Remarks.Add("Operation names give width and batch; peak: most that a process had resident, runtime and libraries included, at the fastest setting of that side. "
             + $"Both sides: {string.Join(", ", Tuned().Where(variable => variable.Key != "LD_LIBRARY_PATH").Select(variable => $"{variable.Key}={variable.Value}"))}, the OpenMP build of OpenBLAS where there is one; "
-            + "PyTorch also as it comes, and also told, as ours tells itself, to keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_)");
+            + "PyTorch also once as it comes, and also told, as ours tells itself, to keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_)");
         foreach ((string data, int items, int[] dimensions, int width) in context.Quick ? [("tiny, 8 + 12", 300, [8, 12], 16)] : s_shapes)
         {
             foreach (Figure figure in Measure(context, peer, data, items, dimensions, width))
@@ -45,12 +46,12 @@ internal static class TrainingSuite
     private static Figure[] Measure(BenchContext context, PeerScript? peer, string data, int items, int[] dimensions, int width)
     {
         var job = new TrainingJob(
-            [.. dimensions.Select((dimension, j) => Table(context, items, dimension, j))], width, context.Size(1024, 64), kLevels, context.Size(kCodes, 8), kHidden, context.Size(20, 3),
+            [.. dimensions.Select((dimension, j) => Table(context, items, dimension, j))], width, context.Size(1024, 64), kLevels, context.Size(kCodes, 8), kHidden, context.Size(10, 3),
             [.. BenchContext.ThreadCounts.Order()], "gram", GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2.0);
         var settings = new List<(string Name, TrainingJob Job, Dictionary<string, string>? Environment)> { ("ours", job, Tuned()) };
         if (peer is { IsPresent: true })
         {
-            settings.Add(("as it comes", job, []));
+            settings.Add((kAsItComes, job with { Steps = context.Size(5, 3) }, []));
             settings.Add(("tuned", job, Tuned()));
             settings.Add(("tuned, keeping freed memory", job, new(Tuned()) { ["MALLOC_MMAP_MAX_"] = "0", ["MALLOC_TRIM_THRESHOLD_"] = int.MaxValue.ToString(CultureInfo.InvariantCulture) }));
             settings.Add(("tuned", job with { Variant = "pairs", Steps = context.Size(3, 1), Threads = [BenchContext.AllThreads] }, Tuned()));
@@ -61,7 +62,7 @@ internal static class TrainingSuite
             for (int i = 0; i < settings.Count; i++)
             {
                 (string name, TrainingJob task, Dictionary<string, string>? environment) = settings[i];
-                if (round > 0 && (task.Variant == "pairs" || times[i].Count == 0))
+                if (round > 0 && (task.Variant == "pairs" || name == kAsItComes || times[i].Count == 0))
                     continue;
                 BenchRun.Say($"  {data}, width {width}: {(name == "ours" ? name : $"PyTorch {task.Variant}, {name}")}");
                 times[i].AddRange(name == "ours" ? Ours(task, environment!) : peer!.Run(Arguments(task), environment!));
@@ -91,7 +92,7 @@ internal static class TrainingSuite
         {
             Operation = $"width {job.Width}, batch {job.Batch}{(setting == "ours" ? "" : $", {first.Variant}, {setting}")}",
             Backend = setting == "ours" ? $"ours over {first.Library}" : first.Library,
-            Device = $"CPU, {string.Join(" or ", times.Select(each => each.Threads).Distinct())} threads",
+            Device = $"CPU, fastest of its thread counts: {string.Join(" or ", times.Select(each => each.Threads).Distinct())}",
             Data = data,
             Rows = job.Batch,
             Dimension = dimensions.Sum(),

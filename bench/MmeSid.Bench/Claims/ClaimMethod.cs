@@ -61,13 +61,13 @@ internal sealed record ClaimSettings
     public int Width { get; init; } = 256;
 
     /// <summary>Rows of a batch.</summary>
-    public int Batch { get; init; } = 1024;
+    public int Batch { get; init; } = 256;
 
     /// <summary>Steps of training, rounded to whole epochs. The same for every catalogue, as small ones have few steps to an epoch.</summary>
-    public int Steps { get; init; } = 400;
+    public int Steps { get; init; } = 600;
 
     /// <summary>Of AdamW, falling to zero along half a cosine; five times the paper's, whose steps are hundreds of times as many.</summary>
-    public double LearningRate { get; init; } = 1e-3;
+    public double LearningRate { get; init; } = 2e-4;
 
     /// <summary>A run that shows that the program works.</summary>
     public static ClaimSettings Quick { get; } = new() { Seeds = 2, Levels = 2, Codes = 16, Width = 16, Batch = 256, Steps = 10 };

@@ -52,16 +52,19 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
 
     private readonly string _tables = string.Join(' ', data.Tables.Select(table => table.Fingerprint())) + $" {data.Users.Count}";
 
+    /// <summary>The result where it is done, else null.</summary>
+    public ClaimResult? Find(ClaimMethod method, int seed) =>
+        File.Exists(PathOf(method, seed)) ? JsonSerializer.Deserialize<ClaimResult>(File.ReadAllText(PathOf(method, seed)), s_json) : null;
+
     /// <summary>The result, from its file where there is one.</summary>
     public ClaimResult Get(ClaimMethod method, int seed)
     {
-        string path = Path.Combine(cache, $"{Machine.FileName(method.Name)}.{seed}.{Key(method)}.json");
-        if (File.Exists(path))
-            return JsonSerializer.Deserialize<ClaimResult>(File.ReadAllText(path), s_json)!;
+        if (Find(method, seed) is { } done)
+            return done;
         BenchRun.Say($"  {data.Title}, {method.Name}, seed {seed}");
         ClaimResult result = method.Learned is null ? Cluster(method, seed) : Learn(method, seed);
         Directory.CreateDirectory(cache);
-        using OutputFile file = OutputFile.Create(path, force: true);
+        using OutputFile file = OutputFile.Create(PathOf(method, seed), force: true);
         JsonSerializer.Serialize(file.Stream, result, s_json);
         file.Commit();
         BenchRun.Say(FormattableString.Invariant($"    {result.Seconds:F0} s, τ {string.Join(" ", result.Modalities.Select(modality => modality.Tau.ToString("F3")))}"));
@@ -69,12 +72,12 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
     }
 
     // The number of seeds is no part of a run.
-    private string Key(ClaimMethod method)
+    private string PathOf(ClaimMethod method, int seed)
     {
         string text = method.Learned is null
             ? JsonSerializer.Serialize(new { method.Kind, settings.Levels, settings.Codes, Tables = _tables }, s_json)
             : JsonSerializer.Serialize(new { Method = method with { Seeds = 0 }, Settings = settings with { Seeds = 0 }, Tables = _tables }, s_json);
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8];
+        return Path.Combine(cache, $"{Machine.FileName(method.Name)}.{seed}.{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8]}.json");
     }
 
     private ClaimResult Cluster(ClaimMethod method, int seed)

@@ -11,8 +11,9 @@ internal static class Claims
     /// <param name="dataFolder">The real data, or null.</param>
     /// <param name="machine">For the page.</param>
     /// <param name="quick">Tiny sizes.</param>
+    /// <param name="train">False writes the page of what is done, and runs nothing.</param>
     /// <returns>The page's path.</returns>
-    public static string Run(string resultsFolder, string cache, string? dataFolder, Machine machine, bool quick)
+    public static string Run(string resultsFolder, string cache, string? dataFolder, Machine machine, bool quick, bool train)
     {
         var settings = quick ? ClaimSettings.Quick : new ClaimSettings();
         var page = new ClaimsPage(resultsFolder, machine, settings);
@@ -33,7 +34,7 @@ internal static class Claims
             foreach ((int seed, IEnumerable<ClaimMethod> methods) in rounds)
             {
                 foreach ((_, ClaimRun run, List<ClaimResult> results) in runs)
-                    results.AddRange(methods.Select(method => run.Get(method, seed)));
+                    results.AddRange(methods.Select(method => train ? run.Get(method, seed) : run.Find(method, seed)).OfType<ClaimResult>());
                 page.Write([.. runs.Select(run => ClaimsResult.Of(run.Data, run.Results))]);
             }
             return page.Path;
