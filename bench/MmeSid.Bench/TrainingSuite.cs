@@ -71,14 +71,13 @@ internal static class TrainingSuite
             }
         }
         Figure[] figures = [.. settings.Select((setting, i) => (setting, Times: times[i])).Where(entry => entry.Times.Count > 0).Select(entry => Of(entry.setting.Name, entry.Times, data, job, dimensions))];
-        Figure[] peers = figures[1..];
-        if (peers.Length > 0)
+        if (figures.Length > 1)
         {
-            Figure best = peers.MinBy(figure => figure.Time.Median)!;
-            long least = times.Skip(1).Where(list => list.Count > 0).Min(list => list.Min(time => time.PeakBytes));
+            Figure best = figures.Skip(1).MinBy(figure => figure.Time.Median)!;
+            long peak = times.Skip(1).First(list => list.Count > 0 && Timing.Of([.. list.SelectMany(time => time.Seconds)]).Median == best.Time.Median).Max(time => time.PeakBytes);
             figures[0] = figures[0] with
             {
-                Note = string.Create(CultureInfo.InvariantCulture, $"{figures[0].Note}; {best.Time.Median / figures[0].Time.Median:F2} × PyTorch at its best, {times[0].Max(time => time.PeakBytes) / (double)least:F2} × its least memory"),
+                Note = string.Create(CultureInfo.InvariantCulture, $"{figures[0].Note}; {best.Time.Median / figures[0].Time.Median:F2} × the speed of PyTorch at its best, {times[0].Max(time => time.PeakBytes) / (double)peak:F2} × its memory"),
             };
         }
         return figures;

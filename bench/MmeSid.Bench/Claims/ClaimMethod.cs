@@ -31,6 +31,9 @@ internal sealed record ClaimMethod(string Name, QuantizerKind Kind, LearnedQuant
 
     private static readonly LearnedQuantizerOptions s_paper = new();
 
+    // Codewords that follow the encoder instead of being trained by gradients, and do not die.
+    private static readonly CodebookOptions s_averages = new() { MovingAverage = 0.95, RestartAfter = 20 };
+
     /// <summary>All, in the order of the tables. The learned ones have the command line's defaults of their kind.</summary>
     public static IReadOnlyList<ClaimMethod> All { get; } =
     [
@@ -40,8 +43,9 @@ internal sealed record ClaimMethod(string Name, QuantizerKind Kind, LearnedQuant
         new(SquaredError, QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Mse }, Joint: true),
         new(Paper, QuantizerKind.MmRqVae, s_paper, Joint: true),
         new(Unaligned, QuantizerKind.MmRqVae, s_paper with { AlignmentWeight = 0 }, Joint: true),
+        new($"{Paper}, averages", QuantizerKind.MmRqVae, s_paper with { Codebooks = s_averages }, Joint: true, Seeds: 2),
+        new($"{SquaredError}, averages", QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Mse, Codebooks = s_averages }, Joint: true, Seeds: 2),
         new("MM-RQ-VAE, MMD + MSE", QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Both }, Joint: true, Seeds: 2),
-        new("MM-RQ-VAE, no reconstruction", QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.None }, Joint: true, Seeds: 2),
     ];
 }
 
