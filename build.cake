@@ -114,6 +114,22 @@ Task("Bench")
     DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
 });
 
+Task("Claims")
+    .Description("Measures what the MME-SID paper claims again, on real data (MMESID_DATA, else ../shared/data), into bench/results/mme-sid-claims.md and .json. About an hour on two cores; what was run before (artifacts/claims) is not run again. --suites none (only the page of what is done)  --quick")
+    .IsDependentOn("Build")
+    .Does(() =>
+{
+    bool quick = HasArgument("quick");
+    var results = quick ? artifacts.Combine("bench") : MakeAbsolute(Directory("bench/results"));
+    var arguments = new ProcessArgumentBuilder().Append("--claims").Append("--results").AppendQuoted(results.FullPath)
+        .Append("--cache").AppendQuoted(artifacts.Combine(quick ? "claims-quick" : "claims").FullPath);
+    if (HasArgument("suites"))
+        arguments.Append("--suites").AppendQuoted(Argument<string>("suites"));
+    if (quick)
+        arguments.Append("--quick");
+    DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
+});
+
 Task("Demo")
     .Description("Builds, then turns a synthetic catalogue into semantic IDs and shows them: under a minute on two cores.")
     .IsDependentOn("Build")

@@ -33,12 +33,7 @@ internal sealed class FaissPeer(string repository)
         var variables = new Dictionary<string, string> { ["OPENBLAS_NUM_THREADS"] = threads, ["OMP_NUM_THREADS"] = threads };
         if (coreType is not null)
             variables["OPENBLAS_CORETYPE"] = coreType;
-        // Debian keeps each BLAS in a folder of its own; the choice holds for this process only.
-        if (BlasFolder() is { } folder)
-            variables["LD_LIBRARY_PATH"] = string.Join(':', new[] { folder, System.Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") }.Where(part => !string.IsNullOrEmpty(part)));
+        PeerScript.UseBlas("openblas-pthread", variables);
         return variables;
     }
-
-    private static string? BlasFolder() => !Directory.Exists("/usr/lib") ? null
-        : Directory.EnumerateDirectories("/usr/lib", "openblas-pthread", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1, IgnoreInaccessible = true }).FirstOrDefault();
 }

@@ -14,8 +14,9 @@ namespace MmeSid.Bench;
 /// <param name="Differing">Rows whose codes differ from ours, or −1 when nothing was compared.</param>
 /// <param name="Output">File it wrote, or null.</param>
 /// <param name="Tuned">Whether the BLAS was told its core type.</param>
+/// <param name="PeakBytes">Most that its process had resident; 0 where it does not say.</param>
 internal sealed record PeerTime(
-    string Variant, string Library, string Blas, int Threads, double[] Seconds, long Differing, string? Output, [property: JsonIgnore] bool Tuned)
+    string Variant, string Library, string Blas, int Threads, double[] Seconds, long Differing, string? Output, [property: JsonIgnore] bool Tuned, long PeakBytes = 0)
 {
     /// <summary>As the tables show it.</summary>
     public string Device => Threads == 0 ? Blas : $"{Blas}, {Threads} {(Threads == 1 ? "thread" : "threads")}";
@@ -45,17 +46,41 @@ internal sealed class PeerScript
     /// <param name="job">Operation and files; see the script.</param>
     /// <param name="environment">Variables for it alone.</param>
     /// <exception cref="InvalidOperationException">It failed.</exception>
-    public IEnumerable<PeerTime> Run(Dictionary<string, object> job, IReadOnlyDictionary<string, string> environment)
+    public IEnumerable<PeerTime> Run(Dictionary<string, object> job, IReadOnlyDictionary<string, string> environment) =>
+        Run(new ProcessStartInfo(_python!, [_script, JsonSerializer.Serialize(job)]), Path.GetFileName(_script), environment);
+
+    /// <summary>Runs a program that prints a <see cref="PeerTime"/> as JSON per line, to its end.</summary>
+    /// <param name="start">The program and its arguments.</param>
+    /// <param name="name">For the message.</param>
+    /// <param name="environment">Variables for it alone.</param>
+    /// <exception cref="InvalidOperationException">It failed.</exception>
+    public static IEnumerable<PeerTime> Run(ProcessStartInfo start, string name, IReadOnlyDictionary<string, string> environment)
     {
-        var start = new ProcessStartInfo(_python!, [_script, JsonSerializer.Serialize(job)]) { RedirectStandardOutput = true };
-        foreach ((string name, string value) in environment)
-            start.Environment[name] = value;
+        start.RedirectStandardOutput = true;
+        foreach ((string variable, string value) in environment)
+            start.Environment[variable] = value;
         using Process process = Process.Start(start)!;
         while (process.StandardOutput.ReadLine() is { } line)
             yield return JsonSerializer.Deserialize<PeerTime>(line, s_json)!;
         process.WaitForExit();
         if (process.ExitCode != 0)
-            throw new InvalidOperationException($"{Path.GetFileName(_script)} ended with exit code {process.ExitCode}");
+            throw new InvalidOperationException($"{name} ended with exit code {process.ExitCode}");
+    }
+
+    /// <summary>What <see cref="Run(ProcessStartInfo, string, IReadOnlyDictionary{string, string})"/> reads.</summary>
+    public static string Line(PeerTime time) => JsonSerializer.Serialize(time, s_json);
+
+    /// <summary>Lets a process load one build of OpenBLAS, where Debian keeps it: each is in a folder of its own.</summary>
+    /// <param name="name"><c>openblas-pthread</c> or <c>openblas-openmp</c>.</param>
+    /// <param name="variables">Its environment, added to.</param>
+    public static void UseBlas(string name, Dictionary<string, string> variables)
+    {
+        const string Libraries = "/usr/lib", Path = "LD_LIBRARY_PATH";
+        if (!Directory.Exists(Libraries))
+            return;
+        var options = new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1, IgnoreInaccessible = true };
+        if (Directory.EnumerateDirectories(Libraries, name, options).FirstOrDefault() is { } folder)
+            variables[Path] = string.Join(':', new[] { folder, Environment.GetEnvironmentVariable(Path) }.Where(part => !string.IsNullOrEmpty(part)));
     }
 
     private static bool Try(string program, string[] arguments)

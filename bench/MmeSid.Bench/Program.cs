@@ -7,6 +7,9 @@ var quick = new Option<bool>("--quick") { Description = "Tiny shapes, two runs: 
 var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers out." };
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
+var claims = new Option<bool>("--claims") { Description = "Instead measures the claims of the MME-SID paper again, into mme-sid-claims.md and .json; what was run before is not run again, and with --suites none nothing is run: the page shows what is done." };
+var cache = new Option<DirectoryInfo?>("--cache") { Description = "With --claims: where finished runs and trained recommenders are kept. [default: artifacts/claims of the repository]" };
+var step = new Option<string?>("--training-step") { Description = "Instead times steps of training for the suite rqvae, which calls this.", Hidden = true };
 var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
 var device = new Option<int>("--device") { Description = "With --gpu: which GPU, 0 the first." };
 var rows = new Option<long>("--rows") { Description = "With --gpu: rows whose codes 'exact' proves on the device; a thousandth of them by the oracle.", DefaultValueFactory = _ => 100_000_000 };
@@ -15,9 +18,9 @@ var seed = new Option<ulong?>("--seed") { Description = "With --gpu: of 'fuzz'; 
 var steps = new Option<FileInfo?>("--steps") { Description = "With --gpu: lines 'name<tab>outcome<tab>seconds<tab>what it said' of what else ran on the device; shown on the page." };
 var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.")
 {
-    results, suites, quick, noPeers, readme, quality, gpu, device, rows, seconds, seed, steps,
+    results, suites, quick, noPeers, readme, quality, claims, cache, step, gpu, device, rows, seconds, seed, steps,
 };
-root.SetAction(parsed => parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
+root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick), parsed.GetRequiredValue(suites) != "none") : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
     parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds) ?? (parsed.GetValue(quick) ? 1 : 30)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
@@ -31,11 +34,10 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
         Console.Error.WriteLine($"there is no suite '{unknown}'; there are {string.Join(", ", Suites.Names)}");
         return 2;
     }
-    string repository = Machine.Repository() ?? throw new DirectoryNotFoundException($"{Machine.Solution} is in no folder above {AppContext.BaseDirectory}");
+    string repository = Repository();
     Machine machine = Machine.Describe(repository);
     string folder = Path.Combine(resultsFolder, machine.Slug);
-    string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
-    string? dataFolder = Directory.Exists(data) ? data : null;
+    string? dataFolder = DataFolder(repository);
     if (wanted.Length > 0)
     {
         BenchContext.Say($"{machine.Processor}, {machine.Cores} cores; measuring the ceilings");
@@ -71,4 +73,20 @@ static int Run(string resultsFolder, string suiteNames, bool quick, bool noPeers
     if (readme is not null)
         Report.UpdateReadme(readme, resultsFolder);
     return 0;
+}
+
+static int RunClaims(string resultsFolder, string? cache, bool quick, bool train)
+{
+    string repository = Repository();
+    Console.WriteLine(Claims.Run(resultsFolder, cache ?? Path.Combine(repository, "artifacts", "claims"), DataFolder(repository), Machine.Describe(repository), quick, train));
+    return 0;
+}
+
+static string Repository() => Machine.Repository() ?? throw new DirectoryNotFoundException($"{Machine.Solution} is in no folder above {AppContext.BaseDirectory}");
+
+// Real tables, or null where they are absent.
+static string? DataFolder(string repository)
+{
+    string data = Environment.GetEnvironmentVariable("MMESID_DATA") ?? Path.Combine(repository, "..", "shared", "data");
+    return Directory.Exists(data) ? data : null;
 }

@@ -20,6 +20,7 @@ internal static class Suites
         new("topk", "Largest inner products, k 20", TopInnerProductsSuite.Run),
         new("sinkhorn", "Balanced assignment, memory beside time", SinkhornSuite.Run),
         new("torch", "libtorch, on which networks are trained: calls and products of matrices", TorchSuite.Run),
+        new("rqvae", "Steps of training MM-RQ-VAE, each side in a process of its own, against PyTorch", TrainingSuite.Run),
     ];
 
     /// <summary>Their names.</summary>

@@ -1,0 +1,78 @@
+using MmeSid.Engine.Quantization;
+using MmeSid.Training.Quantization;
+
+namespace MmeSid.Bench;
+
+/// <summary>One way of making SIDs that the claims compare.</summary>
+/// <param name="Name">As the page calls it; a part of file names.</param>
+/// <param name="Kind">What is trained.</param>
+/// <param name="Learned">Loss of a learned kind without seed and sizes, else null.</param>
+/// <param name="Joint">Whether the modalities are trained together; else each by itself.</param>
+/// <param name="Seeds">Fewer than the others have, for a run that only looks for a reason; 0: all.</param>
+internal sealed record ClaimMethod(string Name, QuantizerKind Kind, LearnedQuantizerOptions? Learned = null, bool Joint = false, int Seeds = 0)
+{
+    /// <summary>MM-RQ-VAE as the paper has it.</summary>
+    public const string Paper = "MM-RQ-VAE, MMD";
+
+    /// <summary>The paper's comparison.</summary>
+    public const string SquaredError = "MM-RQ-VAE, MSE";
+
+    /// <summary>Without alignment.</summary>
+    public const string Unaligned = "MM-RQ-VAE, MMD, no InfoNCE";
+
+    /// <summary>Codebooks of the raw rows.</summary>
+    public const string RqKMeans = "RQ-KMeans";
+
+    /// <summary>The same of PSRQ.</summary>
+    public const string Psrq = "PSRQ";
+
+    /// <summary>One RQ-VAE per modality.</summary>
+    public const string RqVae = "RQ-VAE";
+
+    private static readonly LearnedQuantizerOptions s_paper = new();
+
+    // Codewords that follow the encoder instead of being trained by gradients, and do not die.
+    private static readonly CodebookOptions s_averages = new() { MovingAverage = 0.95, RestartAfter = 20 };
+
+    /// <summary>All, in the order of the tables. The learned ones have the command line's defaults of their kind.</summary>
+    public static IReadOnlyList<ClaimMethod> All { get; } =
+    [
+        new(RqKMeans, QuantizerKind.RqKMeans),
+        new(Psrq, QuantizerKind.Psrq),
+        new(RqVae, QuantizerKind.RqVae, s_paper with { Reconstruction = ReconstructionLoss.Mse, ReconstructionWeight = 1, Commitment = 0.25 }),
+        new(SquaredError, QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Mse }, Joint: true),
+        new(Paper, QuantizerKind.MmRqVae, s_paper, Joint: true),
+        new(Unaligned, QuantizerKind.MmRqVae, s_paper with { AlignmentWeight = 0 }, Joint: true),
+        new($"{Paper}, averages", QuantizerKind.MmRqVae, s_paper with { Codebooks = s_averages }, Joint: true, Seeds: 2),
+        new($"{SquaredError}, averages", QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Mse, Codebooks = s_averages }, Joint: true, Seeds: 2),
+        new("MM-RQ-VAE, MMD + MSE", QuantizerKind.MmRqVae, s_paper with { Reconstruction = ReconstructionLoss.Both }, Joint: true, Seeds: 2),
+    ];
+}
+
+/// <summary>Sizes that all methods share.</summary>
+internal sealed record ClaimSettings
+{
+    /// <summary>Seeds of each method, from 1.</summary>
+    public int Seeds { get; init; } = 5;
+
+    /// <summary>L.</summary>
+    public int Levels { get; init; } = 4;
+
+    /// <summary>K.</summary>
+    public int Codes { get; init; } = 256;
+
+    /// <summary>Width of the networks.</summary>
+    public int Width { get; init; } = 256;
+
+    /// <summary>Rows of a batch.</summary>
+    public int Batch { get; init; } = 256;
+
+    /// <summary>Steps of training, rounded to whole epochs. The same for every catalogue, as small ones have few steps to an epoch.</summary>
+    public int Steps { get; init; } = 600;
+
+    /// <summary>Of AdamW, falling to zero along half a cosine; five times the paper's, whose steps are hundreds of times as many.</summary>
+    public double LearningRate { get; init; } = 2e-4;
+
+    /// <summary>A run that shows that the program works.</summary>
+    public static ClaimSettings Quick { get; } = new() { Seeds = 2, Levels = 2, Codes = 16, Width = 16, Batch = 256, Steps = 10 };
+}
