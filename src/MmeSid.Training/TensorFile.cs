@@ -36,6 +36,23 @@ public static class TensorFile
         return tensor;
     }
 
+    /// <summary>Copies a loaded tensor into a model's and takes it out of those that are left.</summary>
+    /// <param name="path">Where they come from, for messages.</param>
+    /// <param name="tensors">What <see cref="Load"/> gave, less what was taken.</param>
+    /// <param name="name">Of both.</param>
+    /// <param name="target">Written over.</param>
+    /// <exception cref="InvalidDataException">There is none of this name, or its shape or type differs.</exception>
+    public static void Take(string path, Dictionary<string, Tensor> tensors, string name, Tensor target)
+    {
+        ArgumentNullException.ThrowIfNull(tensors);
+        ArgumentNullException.ThrowIfNull(target);
+        if (!tensors.Remove(name, out Tensor? source) || !source.shape.SequenceEqual(target.shape) || source.dtype != target.dtype)
+            throw new InvalidDataException($"{path}: {name} is {(source is null ? "missing" : Shape(source))}, the model has {Shape(target)}");
+        target.copy_(source);
+
+        static string Shape(Tensor tensor) => $"{tensor.dtype} [{string.Join(", ", tensor.shape)}]";
+    }
+
     private static SafetensorsTensor Stored(string name, Tensor tensor)
     {
         using DisposeScope scope = NewDisposeScope();

@@ -76,7 +76,7 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
     {
         string text = method.Learned is null
             ? JsonSerializer.Serialize(new { method.Kind, settings.Levels, settings.Codes, Tables = _tables }, s_json)
-            : JsonSerializer.Serialize(new { Method = method with { Seeds = 0 }, Settings = settings with { Seeds = 0 }, Tables = _tables }, s_json);
+            : JsonSerializer.Serialize(new { Method = method, Settings = settings with { Seeds = 0 }, Tables = _tables }, s_json);
         return Path.Combine(cache, $"{Machine.FileName(method.Name)}.{seed}.{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8]}.json");
     }
 
@@ -120,9 +120,9 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
             var start = new CodebookStart { Seed = (ulong)seed, Backend = BenchContext.Simd(0) };
             LoopOptions loop = QuantizerLearner.PaperLoop with
             {
-                Epochs = Math.Max(1, (int)Math.Round(settings.Steps / (double)batches.PerEpoch)), LearningRate = settings.LearningRate, Schedule = LearningRateSchedule.Cosine, Patience = 0,
+                Epochs = Math.Max(1, (int)Math.Round(settings.Steps / (double)batches.PerEpoch)), LearningRate = settings.LearningRate, Schedule = LearningRateSchedule.Cosine, Patience = 0, Keep = KeptEpoch.Last,
             };
-            loops.Add(TrainingLoop.Run(new LastEpoch(new QuantizerLearner(model, batches, start)), loop, new Losses()));
+            loops.Add(TrainingLoop.Run(new QuantizerLearner(model, batches, start), loop, new Losses()));
             seconds += clock.Elapsed.TotalSeconds;
             IReadOnlyList<LearnedQuantizer> learned = model.Result();
             for (int i = 0; i < group.Count; i++)
@@ -174,24 +174,6 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
         var rows = new RowMatrix(vectors.Count, dimension);
         decoded.contiguous().data<float>().CopyTo(rows.Rows(0, (int)rows.Count));
         return rows;
-    }
-
-    /// <summary>
-    /// Keeps the last epoch. The one of the lowest loss, which the paper keeps, may be the first: L_rq is small while the encoder's output is, and grows with it.
-    /// </summary>
-    private sealed class LastEpoch(QuantizerLearner learner) : ILearner
-    {
-        private int _epochs;
-
-        public nn.Module Module => learner.Module;
-
-        public int StepsPerEpoch => learner.StepsPerEpoch;
-
-        public StepLoss Loss(int epoch, int step) => learner.Loss(epoch, step);
-
-        public void AfterStep(int epoch, int step) => learner.AfterStep(epoch, step);
-
-        public double? Validate() => ++_epochs;
     }
 
     /// <summary>Says now and then how a run goes.</summary>

@@ -28,13 +28,10 @@ internal static class Claims
         try
         {
             (ClaimsData Data, ClaimRun Run, List<ClaimResult> Results)[] runs = [.. sets.Select(data => (data, new ClaimRun(data, settings, Path.Combine(cache, data.Name, "runs")), new List<ClaimResult>()))];
-            // Runs that only look for a reason come last.
-            var rounds = Enumerable.Range(1, settings.Seeds).Select(seed => (Seed: seed, Methods: ClaimMethod.All.Where(method => method.Seeds == 0)))
-                .Concat(Enumerable.Range(1, settings.Seeds).Select(seed => (Seed: seed, Methods: ClaimMethod.All.Where(method => seed <= method.Seeds))));
-            foreach ((int seed, IEnumerable<ClaimMethod> methods) in rounds)
+            for (int seed = 1; seed <= settings.Seeds; seed++)
             {
                 foreach ((_, ClaimRun run, List<ClaimResult> results) in runs)
-                    results.AddRange(methods.Select(method => train ? run.Get(method, seed) : run.Find(method, seed)).OfType<ClaimResult>());
+                    results.AddRange(ClaimMethod.All.Select(method => train ? run.Get(method, seed) : run.Find(method, seed)).OfType<ClaimResult>());
                 page.Write([.. runs.Select(run => ClaimsResult.Of(run.Data, run.Results))]);
             }
             return page.Path;

@@ -68,7 +68,7 @@ internal sealed record SasRecTable(ModelFolder Model)
         using var model = new SasRec(sequences.Items.Count, options);
         LoopResult result = TrainingLoop.Run(new SasRecLearner(model, sequences, options, Seed), loop, new Epochs());
         using OutputFolder output = OutputFolder.Create(folder, force: true, ModelFolder.DescriptionName);
-        ModelFolder.Write(output, new ModelDescription
+        model.WriteModel(output, new ModelDescription
         {
             Kind = SasRecModel.Kind,
             Options = new (string Name, IConvertible Value)[]
@@ -76,9 +76,9 @@ internal sealed record SasRecTable(ModelFolder Model)
                 ("dimension", options.Dimension), ("feed-forward", options.FeedForward), ("blocks", options.Blocks), ("heads", options.Heads), ("length", options.Length),
                 ("dropout", options.Dropout), ("batch", options.BatchUsers), ("epochs", loop.Epochs), ("patience", loop.Patience), ("learning-rate", loop.LearningRate), ("seed", Seed),
             }.ToDictionary(option => option.Name, option => option.Value.ToString(CultureInfo.InvariantCulture)),
-            Metrics = new Dictionary<string, double> { ["validation ndcg@10"] = result.Epochs[result.BestEpoch - 1].Score ?? 0 },
+            Metrics = new Dictionary<string, double> { ["validation ndcg@10"] = result.Epochs[result.KeptEpoch - 1].Score ?? 0 },
             Inputs = new Dictionary<string, string> { [file] = hash },
-        }, model, sequences.Items);
+        }, sequences.Items);
         output.Commit();
         File.Delete(loop.CheckpointPath);
     }

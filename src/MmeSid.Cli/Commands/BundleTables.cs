@@ -29,19 +29,10 @@ internal sealed record BundleTables(IReadOnlyList<string> Files, IReadOnlyList<(
     /// <exception cref="ArgumentException">A text is not <c>name=file</c>, or the folder has no bundle of that name (the message lists those it has).</exception>
     public static BundleTables Named(string folder, IReadOnlyList<string> named)
     {
-        var files = new List<string>();
-        var names = new List<string>();
-        foreach (string text in named)
-        {
-            int equals = text.IndexOf('=', StringComparison.Ordinal);
-            if (equals < 1 || equals == text.Length - 1)
-                throw new ArgumentException($"{TableOptions.Table.Name} is '{text}', expected name=file, such as text=new.npy");
-            names.Add(text[..equals]);
-            files.Add(text[(equals + 1)..]);
-        }
+        NamedFile[] tables = [.. named.Select(text => NamedFile.Parse(TableOptions.Table.Name, text))];
         bool single = SidBundle.IsBundle(folder);
         IReadOnlyList<(string Name, string Folder)> bundles = single ? [(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), folder)] : SidBundle.List(folder);
-        foreach (string name in names)
+        foreach (string name in tables.Select(table => table.Name))
         {
             if (bundles.All(bundle => bundle.Name != name))
             {
@@ -50,8 +41,8 @@ internal sealed record BundleTables(IReadOnlyList<string> Files, IReadOnlyList<(
                     : $"{folder}: has no bundle '{name}', it holds {string.Join(", ", bundles.Select(bundle => bundle.Name))}");
             }
         }
-        return new BundleTables(files, [.. bundles.Where(bundle => names.Contains(bundle.Name)).Select(bundle =>
-            (bundle.Folder, (IReadOnlyList<int>)[.. Enumerable.Range(0, names.Count).Where(place => names[place] == bundle.Name)]))]);
+        return new BundleTables([.. tables.Select(table => table.File)], [.. bundles.Where(bundle => tables.Any(table => table.Name == bundle.Name)).Select(bundle =>
+            (bundle.Folder, (IReadOnlyList<int>)[.. Enumerable.Range(0, tables.Length).Where(place => tables[place].Name == bundle.Name)]))]);
     }
 
     /// <exception cref="ArgumentException">Tables are given with and without names.</exception>

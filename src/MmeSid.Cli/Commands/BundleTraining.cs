@@ -55,7 +55,7 @@ internal static class BundleTraining
         run.Progress.Step($"train {QuantizerName.Of(options.Kind)}", 0, "rows", step =>
         {
             string unit = options.Kind is QuantizerKind.Pq or QuantizerKind.Opq ? "sub-space" : "level";
-            return QuantizerTrainer.Train(table, options, backend, new Relay(progress =>
+            return QuantizerTrainer.Train(table, options, backend, new DirectProgress<TrainingProgress>(progress =>
             {
                 if (progress.Problem is { } problem)
                 {
@@ -113,10 +113,4 @@ internal static class BundleTraining
 
     /// <summary>A start of k-means as the command line spells it.</summary>
     public static string InitializationName(KMeansInitialization initialization) => initialization == KMeansInitialization.Random ? "random" : "k-means++";
-
-    /// <summary>Reports on the calling thread, so that Ctrl-C ends training where it stands.</summary>
-    private sealed class Relay(Action<TrainingProgress> report) : IProgress<TrainingProgress>
-    {
-        public void Report(TrainingProgress value) => report(value);
-    }
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
 using MmeSid.Kernels;
 using MmeSid.Llama;
 using MmeSid.Training;

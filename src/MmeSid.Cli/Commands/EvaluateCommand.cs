@@ -2,6 +2,7 @@ using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
+using MmeSid.Engine.Files;
 using MmeSid.Training;
 using MmeSid.Training.Recommendation;
 

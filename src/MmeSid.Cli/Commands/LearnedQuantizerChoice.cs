@@ -8,7 +8,7 @@ namespace MmeSid.Cli.Commands;
 
 /// <summary>
 /// Options of <c>train mm-rq-vae</c>, <c>rq-vae</c> and <c>hvq</c>. Each subcommand has its own, so that help shows what applies and its defaults:
-/// MM-RQ-VAE's are the paper's (arXiv 2509.02017) where small data allow it, those of the other two the usual ones of RQ-VAE.
+/// MM-RQ-VAE's are the paper's (arXiv 2509.02017) where small data allow it, those of the other two the usual ones of RQ-VAE; codewords are <see cref="CodebookOptions.Following"/>.
 /// </summary>
 internal sealed class LearnedQuantizerChoice
 {
@@ -61,8 +61,8 @@ internal sealed class LearnedQuantizerChoice
         _path = OneOf("--straight-through", "Levels that commit the encoder: every-level (the paper's formula) or first-level (its released code).", s_paths[0].Name, [.. s_paths.Select(entry => entry.Name)]);
         _sinkhorn = Real("--sinkhorn", "Entropy term ε by which codes of the last level are balanced over each batch in training, at least 0.003; 0 balances nothing. The paper has 0.003.", new SinkhornOptions().Epsilon, "number");
         _sinkhornIterations = Number("--sinkhorn-iterations", "Iterations of that balance. The paper has 50.", new SinkhornOptions().Iterations, "count");
-        _movingAverage = Real("--moving-average", "Decay of moving averages that codewords are, such as 0.99; 0 trains them by gradients, as the paper does.", 0, "number");
-        _restartAfter = Number("--restart-after", "Move a code that so many batches in a row did not use onto a random row; 0 never does, as the paper.", 0, "steps");
+        _movingAverage = Real("--moving-average", "Decay of moving averages that codewords are; 0 trains them by gradients, as the paper does in tens of thousands of steps.", CodebookOptions.Following.MovingAverage, "number");
+        _restartAfter = Number("--restart-after", "Move a code that so many batches in a row did not use onto a random row; 0 never does, as the paper.", CodebookOptions.Following.RestartAfter, "steps");
         _initialization = OneOf("--init", "First codewords: k-means over all encoded items with clusters bounded in size (constrained; the paper's), k-means, or random.",
             s_initializations[0].Name, [.. s_initializations.Select(entry => entry.Name)]);
         _restarts = Number("--init-restarts", "Runs of that k-means per level, of which the best counts. The paper has 10.", 1, "count");
@@ -160,7 +160,7 @@ internal sealed class LearnedQuantizerChoice
             Seed = run.Seed,
             Threads = GlobalOptions.ThreadCount(run.Parsed),
             Backend = backend,
-            Progress = new Relay(what => run.Progress.Detail($"  first codewords: {what}")),
+            Progress = new DirectProgress<string>(what => run.Progress.Detail($"  first codewords: {what}")),
             Cancellation = run.Cancellation,
         };
         start.Validate();
@@ -203,10 +203,4 @@ internal sealed class LearnedQuantizerChoice
 
     private static Option<string> OneOf(string name, string description, string value, string[] names) =>
         new Option<string>(name) { Description = description, DefaultValueFactory = _ => value }.AcceptOnlyFromAmong(names);
-
-    /// <summary>Reports on the calling thread.</summary>
-    private sealed class Relay(Action<string> report) : IProgress<string>
-    {
-        public void Report(string value) => report(value);
-    }
 }

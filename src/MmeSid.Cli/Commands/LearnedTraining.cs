@@ -71,11 +71,7 @@ internal sealed class LearnedTraining
     }
 
     /// <summary>The bundles are safe: the checkpoint goes.</summary>
-    public void DeleteCheckpoint()
-    {
-        if (_loop is not null)
-            TrainingLoopOptions.DeleteCheckpoint(_run, _loop);
-    }
+    public void DeleteCheckpoint() => _run.DeleteCheckpoint(_loop?.CheckpointPath);
 
     private (LoopResult Result, IReadOnlyList<LearnedQuantizer> Learned) Train(IReadOnlyList<ModalityInput> modalities, int batch, LoopOptions loop)
     {
@@ -105,8 +101,8 @@ internal sealed class LearnedTraining
             ["colliding_items"] = settled.Report.Colliding,
             ["moved_items"] = settled.Report.Moved,
             ["epochs"] = result.Epochs.Count,
-            ["best_epoch"] = result.BestEpoch,
-            ["loss"] = result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss,
+            ["kept_epoch"] = result.KeptEpoch,
+            ["loss"] = result.Epochs[result.KeptEpoch - 1].Loss,
         };
         double error = assigned.SquaredError / modality.Rows.Count;
         if (double.IsFinite(error))
@@ -131,7 +127,7 @@ internal sealed class LearnedTraining
     {
         _run.Results.Value("quantizer", QuantizerName.Of(_kind));
         _run.Results.Value("items", items);
-        _run.Results.Value("loss", result.Epochs[Math.Max(0, result.BestEpoch - 1)].Loss);
+        _run.Results.Value("loss", result.Epochs[result.KeptEpoch - 1].Loss);
         TrainingLoopOptions.Report(_run, result);
     }
 }

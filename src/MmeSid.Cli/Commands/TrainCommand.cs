@@ -65,8 +65,7 @@ internal static class TrainCommand
         TrainedBundle trained = BundleTraining.Run(run, table, preprocessing, inputs, options, quantizer => SettlingChoice.Of(run, quantizer, table.Count));
         run.Cancellation.ThrowIfCancellationRequested();
         SidBundle.Write(output, trained.Content);
-        if (options.CheckpointPath is not null)
-            DeleteCheckpoint(run, options.CheckpointPath);
+        run.DeleteCheckpoint(options.CheckpointPath);
 
         run.Results.Value("out", path);
         run.Results.Value("quantizer", QuantizerName.Of(options.Kind));
@@ -80,19 +79,6 @@ internal static class TrainCommand
         {
             run.Results.Table("iterations", ["level", "iteration", "mean_squared_error", "moved", "empty_codes", "seconds"], trained.Training.Iterations.Select(done =>
                 (IReadOnlyList<ResultSheet.Cell>)[(long)done.Level, (long)done.Iteration, done.MeanSquaredError, done.Moved, (long)done.EmptyCodes, done.Seconds]));
-        }
-    }
-
-    /// <summary>The bundle is safe, so that a checkpoint which stays behind is no failure.</summary>
-    private static void DeleteCheckpoint(CommandRun run, string path)
-    {
-        try
-        {
-            File.Delete(path);
-        }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
-        {
-            run.Progress.Note($"checkpoint not deleted: {problem.Message}");
         }
     }
 

@@ -38,7 +38,7 @@ internal static partial class TrainMmRqVaeCommand
 
     private static void Train(CommandRun run, LearnedQuantizerChoice own)
     {
-        (string Name, string File)[] named = [.. run.Need(s_tables).Select(Parse)];
+        NamedFile[] named = [.. run.Need(s_tables).Select(Parse)];
         if (named.GroupBy(table => table.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new ArgumentException($"--table names two modalities {twice.Key}, expected a name of its own for each");
         string path = run.Need(own.Output);
@@ -84,15 +84,11 @@ internal static partial class TrainMmRqVaeCommand
         return there.FirstOrDefault() ?? modalities[0];
     }
 
-    private static (string Name, string File) Parse(string text)
+    private static NamedFile Parse(string text)
     {
-        int cut = text.IndexOf('=', StringComparison.Ordinal);
-        if (cut < 1 || cut == text.Length - 1)
-            throw new ArgumentException($"--table is '{text}', expected name=file such as text=items.npy");
-        string name = text[..cut];
-        if (!Name().IsMatch(name))
-            throw new ArgumentException($"--table is '{text}': '{name}' is no name of a modality, expected letters, digits, - and _");
-        return (name, text[(cut + 1)..]);
+        NamedFile table = NamedFile.Parse(s_tables.Name, text);
+        return Name().IsMatch(table.Name) ? table
+            : throw new ArgumentException($"{s_tables.Name} is '{text}': '{table.Name}' is no name of a modality, expected letters, digits, - and _");
     }
 
     // It becomes the name of a folder.

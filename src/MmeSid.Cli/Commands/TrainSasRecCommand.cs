@@ -61,16 +61,16 @@ internal static class TrainSasRecCommand
             using SasRec model = new SasRec(sequences.Items.Count, options).to(device);
             LoopResult trained = TrainingLoopOptions.Train(run, new SasRecLearner(model, sequences, options, run.Seed), loopOptions, kScore);
             run.Cancellation.ThrowIfCancellationRequested();
-            double? score = trained.Epochs[trained.BestEpoch - 1].Score;
-            ModelFolder.Write(folder, new ModelDescription
+            double? score = trained.Epochs[trained.KeptEpoch - 1].Score;
+            model.WriteModel(folder, new ModelDescription
             {
                 Kind = SasRecModel.Kind,
                 Options = texts.Add(TrainingLoopOptions.Texts(loopOptions)).Add("seed", run.Seed).All,
                 Metrics = score is { } measured ? new Dictionary<string, double> { [$"validation {kScore}"] = measured } : [],
                 Inputs = new Dictionary<string, string> { [Path.GetFileName(run.Need(SequenceFile.Option))] = hash },
-            }, model, sequences.Items);
+            }, sequences.Items);
             folder.Commit();
-            TrainingLoopOptions.DeleteCheckpoint(run, loopOptions);
+            run.DeleteCheckpoint(loopOptions.CheckpointPath);
             run.Results.Value("out", path);
             run.Results.Value("users", sequences.Users.Count);
             run.Results.Value("items", sequences.Items.Count);

@@ -32,6 +32,12 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
 
     private readonly Option<int> _patience = new("--patience") { Description = "Stop after so many epochs without gain; 0 never stops early.", DefaultValueFactory = _ => defaults.Patience, HelpName = "epochs" };
 
+    private readonly Option<string> _keep = new Option<string>("--keep")
+    {
+        Description = "The epoch that is written in the end: the best, by validation where the model has one, else by the training loss, or the last.",
+        DefaultValueFactory = _ => NameOf(defaults.Keep),
+    }.AcceptOnlyFromAmong(NameOf(KeptEpoch.Best), NameOf(KeptEpoch.Last));
+
     private readonly Option<string> _device = new Option<string>("--device")
     {
         Description = "Where libtorch trains: auto takes a GPU where it can use one. Bytes are the same from run to run on the CPU.",
@@ -48,7 +54,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_epochs, _rate, _decay, _schedule, _warmUp, _norm, _patience, _device, _checkpoint])
+        foreach (Option option in (Option[])[_epochs, _rate, _decay, _schedule, _warmUp, _norm, _patience, _keep, _device, _checkpoint])
             command.Add(option);
     }
 
@@ -76,6 +82,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
             WarmUpSteps = run.Need(_warmUp),
             GradientNorm = run.Need(_norm),
             Patience = run.Need(_patience),
+            Keep = run.Need(_keep) == NameOf(KeptEpoch.Last) ? KeptEpoch.Last : KeptEpoch.Best,
             CheckpointPath = run.Get(_checkpoint) switch
             {
                 "none" => null,
@@ -92,7 +99,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <summary>The options by their names on the command line, for the description of what was trained.</summary>
     public static OptionTexts Texts(LoopOptions options) => new OptionTexts()
         .Add("epochs", options.Epochs).Add("learning-rate", options.LearningRate).Add("weight-decay", options.WeightDecay).Add("schedule", NameOf(options.Schedule))
-        .Add("warm-up", options.WarmUpSteps).Add("gradient-norm", options.GradientNorm).Add("patience", options.Patience);
+        .Add("warm-up", options.WarmUpSteps).Add("gradient-norm", options.GradientNorm).Add("patience", options.Patience).Add("keep", NameOf(options.Keep));
 
     /// <summary>Trains with a bar that shows the steps, the time left and the last epoch; each epoch is a line of detail.</summary>
     /// <param name="run">The command.</param>
@@ -108,7 +115,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
                 using var writable = OutputFile.Create(checkpoint, force: true);
             }
             string note = "";
-            return TrainingLoop.Run(learner, options, new DirectProgress(at =>
+            return TrainingLoop.Run(learner, options, new DirectProgress<LoopProgress>(at =>
             {
                 if (at.Problem is { } problem)
                     run.Progress.Note(problem);
@@ -126,26 +133,13 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     {
         run.Results.Value("epochs", trained.Epochs.Count, $"{trained.Epochs.Count:N0}{(trained.StoppedEarly ? ", stopped early" : "")}");
         run.Results.Value("best_epoch", trained.BestEpoch);
+        run.Results.Value("kept_epoch", trained.KeptEpoch);
         run.Results.Value("seconds_per_epoch", trained.Epochs.Average(epoch => epoch.Seconds));
         if (!run.Verbose && !run.Json)
             return;
         string[] parts = [.. trained.Epochs[0].Parts.Keys], score = scoreName is null ? [] : [scoreName];
         run.Results.Table("loss_curve", ["epoch", "loss", .. parts, .. score, "learning_rate", "seconds"], trained.Epochs.Select(epoch => (IReadOnlyList<ResultSheet.Cell>)
             [(long)epoch.Epoch, epoch.Loss, .. parts.Select(part => (ResultSheet.Cell)epoch.Parts[part]), .. score.Select(_ => epoch.Score is { } value ? value : ResultSheet.Cell.None), epoch.LearningRate, epoch.Seconds]));
-    }
-
-    /// <summary>Deletes the checkpoint of a run whose result is safe, so that one which stays behind is no failure.</summary>
-    public static void DeleteCheckpoint(CommandRun run, LoopOptions options)
-    {
-        try
-        {
-            if (options.CheckpointPath is not null)
-                File.Delete(options.CheckpointPath);
-        }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
-        {
-            run.Progress.Note($"checkpoint not deleted: {problem.Message}");
-        }
     }
 
     private static string Line(EpochReport epoch, string? scoreName)
@@ -158,11 +152,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
         return text.ToString();
     }
 
-    private static string NameOf(LearningRateSchedule schedule) => schedule == LearningRateSchedule.Cosine ? "cosine" : "constant";
+    private static string NameOf(KeptEpoch keep) => keep == KeptEpoch.Last ? "last" : "best";
 
-    // Progress<T> would report from other threads, later.
-    private sealed class DirectProgress(Action<LoopProgress> report) : IProgress<LoopProgress>
-    {
-        public void Report(LoopProgress value) => report(value);
-    }
+    private static string NameOf(LearningRateSchedule schedule) => schedule == LearningRateSchedule.Cosine ? "cosine" : "constant";
 }

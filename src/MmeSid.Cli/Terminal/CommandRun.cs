@@ -64,6 +64,21 @@ internal sealed class CommandRun
     /// <summary>Value of an option that is required or has a default.</summary>
     public T Need<T>(Option<T> option) => Parsed.GetRequiredValue(option);
 
+    /// <summary>Deletes the checkpoint of work whose result is safe, so that one which stays behind is no failure.</summary>
+    /// <param name="path">The file, or null where there is none.</param>
+    public void DeleteCheckpoint(string? path)
+    {
+        try
+        {
+            if (path is not null)
+                File.Delete(path);
+        }
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+        {
+            Progress.Note($"checkpoint not deleted: {problem.Message}");
+        }
+    }
+
     /// <summary>
     /// Runs <paramref name="work"/>, prints its results and returns the exit status. Work looks at <see cref="Cancellation"/> before it commits its
     /// output: an interruption after that comes too late and the command has succeeded.

@@ -10,6 +10,16 @@ public enum LearningRateSchedule
     Cosine,
 }
 
+/// <summary>Which epoch's parameters a run ends with.</summary>
+public enum KeptEpoch
+{
+    /// <summary>The one that was judged best, by validation where there is one, else by the training loss.</summary>
+    Best,
+
+    /// <summary>The last one, for losses that say little of the model, such as those that grow with an encoder's output.</summary>
+    Last,
+}
+
 /// <summary>Options of <see cref="TrainingLoop"/>.</summary>
 public sealed record LoopOptions
 {
@@ -37,6 +47,9 @@ public sealed record LoopOptions
     /// <summary>Stops after so many epochs without gain; 0 never does.</summary>
     public int Patience { get; init; }
 
+    /// <summary>What is left in the module at the end.</summary>
+    public KeptEpoch Keep { get; init; }
+
     /// <summary>Epochs between two validations, at least 1; the last epoch is always validated.</summary>
     public int ValidateEvery { get; init; } = 1;
 
@@ -49,7 +62,7 @@ public sealed record LoopOptions
     /// <summary>What tells this run from others, data and options: a checkpoint of another run is refused.</summary>
     public string CheckpointKey { get; init; } = "";
 
-    /// <summary>A checkpoint of another run, or a damaged one, is begun anew instead of being refused: for a file that no user named.</summary>
+    /// <summary>A checkpoint of another run is begun anew instead of being refused: for a file that no user named. A damaged one is refused either way.</summary>
     public bool ReplaceOtherCheckpoint { get; init; }
 
     /// <summary>Least time between two checkpoints; one is also written when a run is cancelled.</summary>

@@ -18,6 +18,7 @@ public readonly record struct LoopProgress(long StepsDone, long StepsTotal, Epoc
 
 /// <summary>How a run went.</summary>
 /// <param name="Epochs">All epochs, those before a resumption included.</param>
-/// <param name="BestEpoch">From 1: the epoch whose parameters and buffers the module has now.</param>
+/// <param name="BestEpoch">From 1: the epoch that was judged best.</param>
+/// <param name="KeptEpoch">From 1: the epoch whose parameters and buffers the module has now.</param>
 /// <param name="StoppedEarly">Whether patience ran out.</param>
-public sealed record LoopResult(IReadOnlyList<EpochReport> Epochs, int BestEpoch, bool StoppedEarly);
+public sealed record LoopResult(IReadOnlyList<EpochReport> Epochs, int BestEpoch, int KeptEpoch, bool StoppedEarly);

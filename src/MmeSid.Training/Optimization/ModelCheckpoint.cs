@@ -74,13 +74,7 @@ public static class ModelCheckpoint
 
         Tensor Taken(string name) => tensors.Remove(name, out Tensor? tensor) ? tensor : throw new InvalidDataException($"{path}: has no tensor {name}");
 
-        void Copy(string name, Tensor target)
-        {
-            Tensor source = Taken(name);
-            if (!source.shape.SequenceEqual(target.shape) || source.dtype != target.dtype)
-                throw new InvalidDataException($"{path}: {name} is {source.dtype} [{string.Join(", ", source.shape)}], the model has {target.dtype} [{string.Join(", ", target.shape)}]");
-            target.copy_(source);
-        }
+        void Copy(string name, Tensor target) => TensorFile.Take(path, tensors, name, target);
 
         void Restore(OptimizerState state, Parameter parameter, string prefix)
         {

@@ -6,14 +6,14 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.Optimization;
 
 /// <summary>
-/// Trains with AdamW: epochs of steps, a learning rate by step, the best epoch kept, an end when nothing improves, and a checkpoint from which a run
-/// that was cut short goes on. On the CPU the same learner, options and threads give the same bytes, resumed or not.
+/// Trains with AdamW: epochs of steps, a learning rate by step, the best epoch (or the last) kept, an end when nothing improves, and a checkpoint from which
+/// a run that was cut short goes on. On the CPU the same learner, options and threads give the same bytes, resumed or not.
 /// </summary>
 public static class TrainingLoop
 {
     private const string kKey = "key", kState = "state";
 
-    /// <summary>Trains the learner's module; at the end it has the parameters of the best epoch and is in evaluation mode.</summary>
+    /// <summary>Trains the learner's module; at the end it has the parameters of the epoch that the options keep and is in evaluation mode.</summary>
     /// <param name="learner">Model, data, loss.</param>
     /// <param name="options">Epochs, rates, checkpoint.</param>
     /// <param name="progress">Told every step.</param>
@@ -63,7 +63,7 @@ public static class TrainingLoop
         }
         Restore(learner.Module, best);
         learner.Module.eval();
-        return new LoopResult(state.Epochs, state.BestEpoch, stopped);
+        return new LoopResult(state.Epochs, state.BestEpoch, options.Keep == KeptEpoch.Best ? state.BestEpoch : state.Epoch, stopped);
     }
 
     private static void Step(ILearner learner, AdamW optimizer, LoopState state, LoopOptions options, long steps)
@@ -123,7 +123,8 @@ public static class TrainingLoop
         if (gain > state.BestScore)
         {
             (state.BestScore, state.BestEpoch) = (gain, report.Epoch);
-            Keep(learner.Module, best);
+            if (options.Keep == KeptEpoch.Best)
+                Keep(learner.Module, best);
         }
         state.Epochs.Add(report);
         state.Epoch++;

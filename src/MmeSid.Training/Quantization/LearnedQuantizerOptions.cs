@@ -47,6 +47,13 @@ public sealed record CodebookOptions
     /// <summary>A code that no row of so many consecutive batches chose is moved onto a row of the batch; 0 leaves it.</summary>
     public int RestartAfter { get; init; }
 
+    /// <summary>
+    /// Codewords that keep up with the encoder: moving averages (γ 0.95), unused codes restarted after 20 batches. The paper's gradients move a value of a codeword by
+    /// at most the learning rate a step, while an encoder's layers move together: in hundreds of steps instead of the paper's tens of thousands the encoder
+    /// leaves its codewords behind, and most items share a SID.
+    /// </summary>
+    public static CodebookOptions Following { get; } = new() { MovingAverage = 0.95, RestartAfter = 20 };
+
     /// <summary>Refuses options outside their range.</summary>
     /// <exception cref="ArgumentException">Which option, its value, what was expected.</exception>
     public void Validate()
@@ -129,6 +136,7 @@ public sealed record LearnedQuantizerOptions
         RequireWeight(ResidualWeight, "the weight of the residual quantization");
         RequireWeight(AlignmentWeight, "the weight of the alignment");
         RequireWeight(Commitment, "the commitment");
+        TableFusion.RequireWeights(FusionWeights ?? []);
         if (!(Temperature > 0) || double.IsInfinity(Temperature))
             throw new ArgumentException(FormattableString.Invariant($"the temperature is {Temperature}, expected a positive number"));
     }

@@ -28,8 +28,7 @@ public sealed class TableFusion : nn.Module<Tensor, Tensor>
         Weights = mean ? weights ?? [.. parts.Select(_ => 1.0)] : [];
         if (mean && Weights.Count != parts.Count)
             throw new ArgumentException($"{Weights.Count} weights for {parts.Count} tables");
-        if (Weights.Any(weight => !(weight > 0) || double.IsInfinity(weight)))
-            throw new ArgumentException(FormattableString.Invariant($"weights of the fusion are {string.Join(", ", Weights)}, expected positive numbers"));
+        RequireWeights(Weights);
         _shares = mean ? [.. Weights.Select(weight => weight / Weights.Sum())] : [1];
         _projections = nn.ModuleList(mean ? parts.Select(part => MlpCoder.Layer(part, width)).ToArray() : [MlpCoder.Layer(parts.Sum(), width)]);
         RegisterComponents();
@@ -40,6 +39,15 @@ public sealed class TableFusion : nn.Module<Tensor, Tensor>
 
     /// <summary>P_t and b_t.</summary>
     public IReadOnlyList<Linear> Projections => _projections;
+
+    /// <summary>Refuses weights of a mean that are not positive and finite.</summary>
+    /// <exception cref="ArgumentException">The weights.</exception>
+    public static void RequireWeights(IReadOnlyList<double> weights)
+    {
+        ArgumentNullException.ThrowIfNull(weights);
+        if (weights.Any(weight => !(weight > 0) || double.IsInfinity(weight)))
+            throw new ArgumentException(FormattableString.Invariant($"weights of the fusion are {string.Join(", ", weights)}, expected positive numbers"));
+    }
 
     /// <inheritdoc/>
     public override Tensor forward(Tensor input)

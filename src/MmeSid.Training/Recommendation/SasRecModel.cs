@@ -1,4 +1,5 @@
 using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
 using MmeSid.Kernels;
 
 namespace MmeSid.Training.Recommendation;
@@ -43,7 +44,7 @@ public sealed class SasRecModel : IDisposable
         var module = new SasRec(folder.Items.Count, options);
         try
         {
-            folder.LoadInto(module);
+            module.LoadModel(folder);
             module.eval();
             return new SasRecModel(module, folder.Items, options.Length);
         }

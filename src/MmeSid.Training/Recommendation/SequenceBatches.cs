@@ -38,7 +38,7 @@ internal sealed class SequenceBatches
         (_split, _length, _batchUsers, _seed) = (split, length, batchUsers, seed);
         _users = [.. Enumerable.Range(0, userCount).Where(user => split.Training(user).Length >= 2)];
         if (_users.Length == 0)
-            throw new ArgumentException("no user has two events left to train on, expected sequences of four events or more (of three or more the last two are held out), or of two");
+            throw new ArgumentException("no user has two events left to train on: the last two of a sequence of three or more are held out, expected sequences of two events, or of four or more");
     }
 
     /// <summary>Steps of an epoch.</summary>

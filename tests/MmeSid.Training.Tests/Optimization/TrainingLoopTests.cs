@@ -90,19 +90,21 @@ public sealed class TrainingLoopTests : IDisposable
         Assert.Throws<InvalidDataException>(() => Run(other, options with { ReplaceOtherCheckpoint = true }));
     }
 
-    [Fact]
-    public void TheBestEpochIsKeptAndPatienceEndsTheRun()
+    [Theory]
+    [InlineData(KeptEpoch.Best, 2)]
+    [InlineData(KeptEpoch.Last, 4)]
+    public void TheChosenEpochIsKeptAndPatienceEndsTheRun(KeptEpoch keep, int kept)
     {
         using var learner = new Line { Scores = [0.1, 0.5, 0.4, 0.3, 0.9] };
         var weights = new List<byte[]>();
-        LoopResult result = Run(learner, new LoopOptions { Epochs = 5, LearningRate = 0.05, Patience = 2 }, new Seen(at =>
+        LoopResult result = Run(learner, new LoopOptions { Epochs = 5, LearningRate = 0.05, Patience = 2, Keep = keep }, new Seen(at =>
         {
             if (at.Finished is not null)
                 weights.Add(learner.Weights);
         }));
-        Assert.Equal((4, 2, true), (result.Epochs.Count, result.BestEpoch, result.StoppedEarly));
-        Assert.Equal(weights[1], learner.Weights);
-        Assert.NotEqual(weights[3], learner.Weights);
+        Assert.Equal((4, 2, kept, true), (result.Epochs.Count, result.BestEpoch, result.KeptEpoch, result.StoppedEarly));
+        Assert.NotEqual(weights[1], weights[3]);
+        Assert.Equal(weights[kept - 1], learner.Weights);
         Assert.False(learner.Module.training);
     }
 

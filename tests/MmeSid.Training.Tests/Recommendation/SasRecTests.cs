@@ -118,11 +118,11 @@ public sealed class SasRecTests : IDisposable
         ItemIds items = ItemIds.FromStrings(Enumerable.Range(0, 9).Select(item => $"item {item}"));
         using (OutputFolder output = OutputFolder.Create(path, force: false, ModelFolder.DescriptionName))
         {
-            ModelFolder.Write(output, new ModelDescription
+            model.WriteModel(output, new ModelDescription
             {
                 Kind = SasRecModel.Kind,
                 Options = new Dictionary<string, string> { ["dimension"] = "12", ["feed-forward"] = "20", ["blocks"] = "2", ["heads"] = "3", ["length"] = "6" },
-            }, model, items);
+            }, items);
             output.Commit();
         }
         using (SasRecModel opened = SasRecModel.Open(ModelFolder.Open(path)))

@@ -4,16 +4,13 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using MmeSid.Engine.Embeddings;
-using MmeSid.Engine.Files;
-using TorchSharp;
-using static TorchSharp.torch;
 
-namespace MmeSid.Training;
+namespace MmeSid.Engine.Files;
 
 /// <summary>What <c>model.json</c> says of a trained model.</summary>
 public sealed record ModelDescription
 {
-    /// <summary>Which model: <c>sasrec</c>.</summary>
+    /// <summary>Which model, such as <c>sasrec</c>.</summary>
     public required string Kind { get; init; }
 
     /// <summary>Shape and training, by the names of the command line.</summary>
@@ -34,22 +31,28 @@ public sealed record ModelDescription
 }
 
 /// <summary>
-/// A trained model as a folder: <c>model.json</c> (kind, options, metrics, hashes), <c>weights.safetensors</c> (parameters and buffers by name) and
-/// <c>items.txt</c> (one id per line, in the order of the model's rows). Equal models have equal bytes.
+/// A trained model as a folder: <c>model.json</c> (kind, options, metrics, hashes), <c>weights.safetensors</c> (parameters and buffers by name),
+/// <c>items.txt</c> (one id per line, in the order of the model's rows), and what else its kind needs. Equal models have equal bytes.
 /// </summary>
 public sealed class ModelFolder
 {
     /// <summary>Name of the file that makes a folder a model.</summary>
     public const string DescriptionName = "model.json";
 
+    /// <summary>Name of the file of parameters and buffers.</summary>
+    public const string WeightsName = "weights.safetensors";
+
     private const string kFormat = "mmesid-model";
     private const int kSchema = 1;
-    private const string kWeights = "weights.safetensors", kItems = "items.txt";
+    private const string kItems = "items.txt";
     private static readonly JsonWriterOptions s_json = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private readonly string _folder;
+    private readonly HashSet<string> _files;
 
-    private ModelFolder(string folder, ModelDescription description, ItemIds items) => (_folder, Description, Items) = (folder, description, items);
+    private ModelFolder(string path, ModelDescription description, ItemIds items, HashSet<string> files) => (Path, Description, Items, _files) = (path, description, items, files);
+
+    /// <summary>The folder as given.</summary>
+    public string Path { get; }
 
     /// <summary>What it is and how it was trained.</summary>
     public ModelDescription Description { get; }
@@ -57,18 +60,21 @@ public sealed class ModelFolder
     /// <summary>The items by row.</summary>
     public ItemIds Items { get; }
 
-    /// <summary>Writes the files of a model into an output folder that the caller commits.</summary>
-    public static void Write(OutputFolder output, ModelDescription description, nn.Module module, ItemIds items)
+    /// <summary>Completes an output folder that the caller commits: items and description join the weights, and the other files, that are there already.</summary>
+    /// <param name="output">Holds <see cref="WeightsName"/> and the other files.</param>
+    /// <param name="description">What it is.</param>
+    /// <param name="items">By row.</param>
+    /// <param name="others">Names of further files in the folder itself.</param>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    public static void Write(OutputFolder output, ModelDescription description, ItemIds items, params IReadOnlyList<string> others)
     {
         ArgumentNullException.ThrowIfNull(output);
         ArgumentNullException.ThrowIfNull(description);
-        ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(items);
-        using DisposeScope scope = NewDisposeScope();
-        TensorFile.Save(Path.Combine(output.Path, kWeights), module.state_dict().Select(entry => (entry.Key, entry.Value)));
-        using (FileStream stream = File.Create(Path.Combine(output.Path, kItems)))
+        ArgumentNullException.ThrowIfNull(others);
+        using (FileStream stream = File.Create(System.IO.Path.Combine(output.Path, kItems)))
             items.Write(stream);
-        using FileStream file = File.Create(Path.Combine(output.Path, DescriptionName));
+        using FileStream file = File.Create(System.IO.Path.Combine(output.Path, DescriptionName));
         using var json = new Utf8JsonWriter(file, s_json);
         json.WriteStartObject();
         json.WriteString("format", kFormat);
@@ -80,7 +86,7 @@ public sealed class ModelFolder
             json.WriteNumber(name, value);
         json.WriteEndObject();
         Texts("inputs", description.Inputs);
-        Texts("files", new[] { kItems, kWeights }.ToDictionary(name => name, name => HashOf(Path.Combine(output.Path, name))));
+        Texts("files", ((string[])[kItems, WeightsName, .. others]).ToDictionary(name => name, name => HashOf(System.IO.Path.Combine(output.Path, name))));
         json.WriteEndObject();
 
         void Texts(string name, IReadOnlyDictionary<string, string> texts)
@@ -101,7 +107,7 @@ public sealed class ModelFolder
         ArgumentException.ThrowIfNullOrEmpty(folder);
         if (!Directory.Exists(folder))
             throw new DirectoryNotFoundException($"{folder}: no such folder, expected a model that 'train' wrote");
-        string path = Path.Combine(folder, DescriptionName);
+        string path = System.IO.Path.Combine(folder, DescriptionName);
         if (!File.Exists(path))
             throw new InvalidDataException($"{folder}: is no model (it holds no {DescriptionName})");
         try
@@ -112,10 +118,15 @@ public sealed class ModelFolder
                 throw new InvalidDataException($"{path}: is not of format {kFormat}");
             if (root.GetProperty("schema").GetInt32() != kSchema)
                 throw new InvalidDataException($"{path}: schema {root.GetProperty("schema")} is not known, expected {kSchema}");
-            foreach (string name in (string[])[kWeights, kItems])
+            Dictionary<string, string> files = Texts(root.GetProperty("files"));
+            foreach (string name in (string[])[WeightsName, kItems])
+                _ = files[name];
+            foreach ((string name, string hash) in files)
             {
-                if (HashOf(Path.Combine(folder, name)) != root.GetProperty("files").GetProperty(name).GetString())
-                    throw new InvalidDataException($"{Path.Combine(folder, name)}: is not the file that was written (its SHA-256 differs)");
+                if (System.IO.Path.GetFileName(name) != name)
+                    throw new InvalidDataException($"{path}: lists a file '{name}' outside of the folder");
+                if (HashOf(System.IO.Path.Combine(folder, name)) != hash)
+                    throw new InvalidDataException($"{System.IO.Path.Combine(folder, name)}: is not the file that was written (its SHA-256 differs)");
             }
             var description = new ModelDescription
             {
@@ -124,7 +135,7 @@ public sealed class ModelFolder
                 Metrics = root.GetProperty("metrics").EnumerateObject().ToDictionary(entry => entry.Name, entry => entry.Value.GetDouble()),
                 Inputs = Texts(root.GetProperty("inputs")),
             };
-            return new ModelFolder(folder, description, ItemIds.ReadFile(Path.Combine(folder, kItems)));
+            return new ModelFolder(folder, description, ItemIds.ReadFile(System.IO.Path.Combine(folder, kItems)), [.. files.Keys]);
         }
         catch (Exception problem) when (problem is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or ArgumentException)
         {
@@ -132,24 +143,12 @@ public sealed class ModelFolder
         }
     }
 
-    /// <summary>Reads the weights into a module made as the trained one was.</summary>
-    /// <exception cref="InvalidDataException">Names, shapes or types differ.</exception>
-    public void LoadInto(nn.Module module)
-    {
-        ArgumentNullException.ThrowIfNull(module);
-        using DisposeScope scope = NewDisposeScope();
-        using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(_folder, kWeights));
-        Dictionary<string, Tensor> tensors = TensorFile.Load(file);
-        using IDisposable frozen = no_grad();
-        foreach ((string name, Tensor target) in module.state_dict())
-        {
-            if (!tensors.Remove(name, out Tensor? source) || !source.shape.SequenceEqual(target.shape) || source.dtype != target.dtype)
-                throw new InvalidDataException($"{file.Path}: {name} is {(source is null ? "missing" : $"{source.dtype} [{string.Join(", ", source.shape)}]")}, the model has {target.dtype} [{string.Join(", ", target.shape)}]");
-            target.copy_(source);
-        }
-        if (tensors.Count > 0)
-            throw new InvalidDataException($"{file.Path}: holds {tensors.Keys.Order(StringComparer.Ordinal).First()}, which the model has not");
-    }
+    /// <summary>Whether the model has a file of this name.</summary>
+    public bool Has(string name) => _files.Contains(name);
+
+    /// <summary>Path of a file of the model.</summary>
+    /// <exception cref="InvalidDataException">It has none of this name.</exception>
+    public string PathOf(string name) => Has(name) ? System.IO.Path.Combine(Path, name) : throw new InvalidDataException($"{Path}: the model has no {name}");
 
     /// <summary>SHA-256 of a file, lower-case hex.</summary>
     public static string HashOf(string path)
