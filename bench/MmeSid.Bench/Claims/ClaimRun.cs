@@ -120,7 +120,7 @@ internal sealed class ClaimRun(ClaimsData data, ClaimSettings settings, string c
             var start = new CodebookStart { Seed = (ulong)seed, Backend = BenchContext.Simd(0) };
             LoopOptions loop = QuantizerLearner.PaperLoop with
             {
-                Epochs = Math.Max(1, (int)Math.Round(settings.Steps / (double)batches.PerEpoch)), LearningRate = settings.LearningRate, Schedule = LearningRateSchedule.Cosine, Patience = 0, Keep = KeptEpoch.Last,
+                Epochs = Math.Max(1, (int)Math.Round(settings.Steps / (double)batches.PerEpoch)), LearningRate = settings.LearningRate, Schedule = LearningRateSchedule.Cosine, Patience = 0,
             };
             loops.Add(TrainingLoop.Run(new QuantizerLearner(model, batches, start), loop, new Losses()));
             seconds += clock.Elapsed.TotalSeconds;

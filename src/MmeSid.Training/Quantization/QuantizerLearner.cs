@@ -5,7 +5,7 @@ namespace MmeSid.Training.Quantization;
 
 /// <summary>
 /// A <see cref="QuantizerModel"/> over batches of items, for <see cref="TrainingLoop"/>. The codewords start with the first step of the first epoch, so that a
-/// resumed run does not cluster again. There is nothing to validate: the paper stops, and keeps the best, by the training loss.
+/// resumed run does not cluster again. There is nothing to validate: the paper stops, and keeps the best epoch, by the training loss.
 /// </summary>
 /// <param name="model">What is trained.</param>
 /// <param name="batches">One table per modality, in their order.</param>
@@ -18,8 +18,11 @@ public sealed class QuantizerLearner(QuantizerModel model, ItemBatches batches, 
     /// <inheritdoc/>
     public int StepsPerEpoch => batches.PerEpoch;
 
-    /// <summary>Options of the loop as the paper trains, but for the number of epochs (20,000 there) and the patience (2,000 there).</summary>
-    public static LoopOptions PaperLoop { get; } = new() { Epochs = 300, LearningRate = 2e-4, WeightDecay = 1e-4, Patience = 50 };
+    /// <summary>
+    /// Options of the loop as the paper trains, but for the number of epochs (20,000 there), the patience (2,000 there) and the epoch that is kept (the best there): L_rq is small while the
+    /// encoder's output is, so that the lowest total may be of an untrained model.
+    /// </summary>
+    public static LoopOptions PaperLoop { get; } = new() { Epochs = 300, LearningRate = 2e-4, WeightDecay = 1e-4, Patience = 50, Keep = KeptEpoch.Last };
 
     /// <inheritdoc/>
     public StepLoss Loss(int epoch, int step)
