@@ -41,7 +41,7 @@ public sealed class FullRanking : INextItemRecommender
     {
         var without = new HashSet<int>(leftOut);
         // The worst of those kept comes out first: the smaller score, of equal ones the larger row.
-        var kept = new PriorityQueue<int, (float Score, int Order)>(count + 1);
+        var kept = new PriorityQueue<int, (float Score, int Order)>();
         for (int row = 0; row < scores.Length; row++)
         {
             if (without.Contains(row))
