@@ -29,9 +29,10 @@ internal static class RecommendSuite
         }
         int items = context.Size(12_000, 500), queries = context.Size(32, 4);
         context.Remarks.Add($"A Llama of 4 layers, {kDimension} values, {TinyLlama.VocabularySize} tokens, Q8_0, keys and values in float32. Rows are users; times are for all of them");
-        string file = WriteModel(context);
-        using LlamaModel llama = LlamaModel.Load(file);
-        using var language = new AdaptedLanguageModel(llama);
+        (string full, string small) = WriteModel(context);
+        // Eight bits round activations too, so that the last bit of a sum, which other users in a batch move, can move a whole step: several users are held against each alone in float32.
+        using var exact = new AdaptedLanguageModel(LlamaModel.Load(full));
+        using var language = new AdaptedLanguageModel(LlamaModel.Load(small));
         using SidLanguageModel sids = Sids(items);
         using var vectors = new MmeSidModel(ItemIds.Sequential(items), BenchData.Isotropic(items, kDimension, 3), BenchData.Isotropic(items, kDimension, 4), 20);
         foreach (int threads in BenchContext.ThreadCounts)
@@ -41,23 +42,23 @@ internal static class RecommendSuite
                 NextItemQuery[] users = Queries(queries, history, items);
                 foreach (int together in context.Quick ? [1, 2] : (int[])[1, 4, 8])
                 {
-                    foreach (Figure figure in Beams(context, language, sids, users, together, threads))
+                    foreach (Figure figure in Beams(context, exact, language, sids, users, together, threads))
                         yield return figure;
                 }
                 foreach (int together in context.Quick ? [2] : (int[])[1, 8])
                 {
-                    foreach (Figure figure in Scores(context, language, vectors, users, together, threads))
+                    foreach (Figure figure in Scores(context, exact, language, vectors, users, together, threads))
                         yield return figure;
                 }
             }
         }
     }
 
-    private static string WriteModel(BenchContext context)
+    private static (string Full, string Small) WriteModel(BenchContext context)
     {
         string full = new TinyLlama(1, kDimension, heads: 8, keyHeads: 4, hidden: 768, layers: 4).Write(context.TemporaryFile("full.gguf")), small = context.TemporaryFile("q8_0.gguf");
         LlamaQuantizer.Quantize(full, small, LlamaFileType.Q8_0, new() { Threads = 1, Force = true });
-        return small;
+        return (full, small);
     }
 
     private static SidLanguageModel Sids(int items)
@@ -74,11 +75,11 @@ internal static class RecommendSuite
         return [.. Enumerable.Range(0, count).Select(_ => (int[])[.. Enumerable.Range(0, length).Select(_ => (int)random.NextLong(items))]).Select(history => new NextItemQuery(history, history))];
     }
 
-    private static Figure[] Beams(BenchContext context, AdaptedLanguageModel language, SidLanguageModel model, NextItemQuery[] users, int together, int threads)
+    private static Figure[] Beams(BenchContext context, AdaptedLanguageModel exact, AdaptedLanguageModel language, SidLanguageModel model, NextItemQuery[] users, int together, int threads)
     {
         string check;
-        using (var alone = new SidRecommender(model, language, new() { Beams = kBeams, Users = 1, Threads = threads }))
-        using (var several = new SidRecommender(model, language, new() { Beams = kBeams, Users = together, Threads = threads }))
+        using (var alone = new SidRecommender(model, exact, new() { Beams = kBeams, Users = 1, Threads = threads }))
+        using (var several = new SidRecommender(model, exact, new() { Beams = kBeams, Users = together, Threads = threads }))
             check = Check(alone, several, users, model);
         SidRecommender? recommender = null;
         long? peak = MemoryPeak.Above(() =>
@@ -93,12 +94,12 @@ internal static class RecommendSuite
             () => timed.Recommend(users, kTop), () => Floor(floor, users.Length, together, prompt, kBeams, kLevels - 1, model.BeginVector));
     }
 
-    private static Figure[] Scores(BenchContext context, AdaptedLanguageModel language, MmeSidModel model, NextItemQuery[] users, int together, int threads)
+    private static Figure[] Scores(BenchContext context, AdaptedLanguageModel exact, AdaptedLanguageModel language, MmeSidModel model, NextItemQuery[] users, int together, int threads)
     {
         IBackend backend = BenchContext.Simd(threads);
         string check;
-        using (var alone = new ScoringRecommender(model, language, backend, new() { Users = 1, Threads = threads }))
-        using (var several = new ScoringRecommender(model, language, backend, new() { Users = together, Threads = threads }))
+        using (var alone = new ScoringRecommender(model, exact, backend, new() { Users = 1, Threads = threads }))
+        using (var several = new ScoringRecommender(model, exact, backend, new() { Users = together, Threads = threads }))
             check = Check(alone, several, users, null);
         ScoringRecommender? recommender = null;
         long? peak = MemoryPeak.Above(() =>
@@ -125,7 +126,7 @@ internal static class RecommendSuite
             if (found[user].Any(group => group.Items.Intersect(users[user].History).Any() || (model is not null && group.Items.Any(item => !model.Trie.Items(model.Sids[item]).Contains(item)))))
                 throw new InvalidOperationException($"user {user} gets an item of the history; nothing is timed");
         }
-        return $"{users.Length} users as each alone";
+        return $"{users.Length} users as each alone, in float32";
     }
 
     /// <summary>Decodes as many entries in the same calls: for each batch of users their prompts, then every step of their beams.</summary>

@@ -171,6 +171,11 @@ public sealed class SidRecommenderTests
             }
         }
         Assert.Empty(recommender.Recommend([new NextItemQuery([0], [0, 1, 2, 3, 4, 5])], 1)[0]);
+        // With equal scores prefix 0 would be followed first.
+        var equal = new SidCatalogue(6, [3, 2], 8, scale: 0, sids: sids);
+        using var first = new SidRecommender(equal.Model, new AdaptedLanguageModel(language), new() { Beams = 1 });
+        Assert.Equal([3], Assert.Single(first.Recommend([new NextItemQuery([0], [2, 1, 0])], 1)[0]).Items);
+        Assert.Equal([2], Assert.Single(first.Recommend([new NextItemQuery([0], [1, 0])], 1)[0]).Items);
         // Seen items come back where they are not left out.
         using var wide = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language));
         Assert.Equal([0, 1, 2, 3, 4, 5], wide.Recommend([new NextItemQuery([0, 1], [])], 6)[0].SelectMany(group => group.Items).Order());
