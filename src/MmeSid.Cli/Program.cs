@@ -21,6 +21,7 @@ var root = new RootCommand("""
     InspectCommand.Create(),
     ExportCommand.Create(),
     EvaluateCommand.Create(),
+    RecommendCommand.Create(),
     BenchCommand.Create(),
     DemoCommand.Create(),
 };

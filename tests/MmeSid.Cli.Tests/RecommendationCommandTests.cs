@@ -37,6 +37,9 @@ public sealed class RecommendationCommandTests
         JsonNode validation = JsonNode.Parse(Mmesid.Run("evaluate", "--model", scratch["M"], "--sequences", sequences, "--split", "validation", "--json").Succeeded().Output)!;
         Assert.Equal((double)trained["validation_ndcg@10"]!, (double)validation["ndcg@10"]!, 1e-12);
 
+        JsonNode recommended = JsonNode.Parse(Mmesid.Run("recommend", "--model", scratch["M"], "--user-history", "3 4 5", "--top", "1").Succeeded().Output)!;
+        Assert.Equal("6", (string)recommended["items"]![0]!);
+
         Mmesid.Run("embed", "collaborative", "--model", scratch["M"], "--out", scratch["c.npy"]).Succeeded();
         Assert.Equal([15, 8], NpyFile.ReadHeader(scratch["c.npy"]).Shape);
         Assert.Equal(File.ReadAllBytes(scratch["M/items.txt"]), File.ReadAllBytes(scratch["c.items.txt"]));

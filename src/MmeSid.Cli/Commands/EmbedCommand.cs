@@ -136,7 +136,7 @@ internal static class EmbedCommand
 
     private static Command CreateCollaborative()
     {
-        Option<string> model = ModelOption.Create();
+        Option<string> model = ModelOption.Create(SasRecModel.Kind);
         Option<string> output = Output();
         var command = new Command("collaborative", "The item embeddings of a trained SASRec. It has not seen the last two events of any user, so SIDs made from them are free of what they are tested on.")
         {

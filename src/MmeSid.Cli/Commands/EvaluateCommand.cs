@@ -3,26 +3,28 @@ using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Files;
-using MmeSid.Training;
-using MmeSid.Training.Recommendation;
 
 namespace MmeSid.Cli.Commands;
 
 /// <summary><c>mmesid evaluate</c>: leave-one-out over all items.</summary>
 internal static class EvaluateCommand
 {
+    private static readonly int[] s_cutoffs = [5, 10, 20];
+
     public static Command Create()
     {
-        Option<string> model = ModelOption.Create();
+        Option<string> model = ModelOption.Create(TrainedRecommender.Kinds);
         var split = new Option<string>("--split")
         {
             Description = "Which event is predicted: test, the last one; validation, the last but one.",
             DefaultValueFactory = _ => "test",
         }.AcceptOnlyFromAmong("test", "validation");
-        var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled.")
+        var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "
+            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random.")
         {
             model, SequenceFile.Option, split,
         };
+        TrainedRecommender.AddOptions(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             ModelFolder folder = ModelFolder.Open(run.Need(model));
@@ -30,10 +32,19 @@ internal static class EvaluateCommand
             var counted = new LeaveOneOut(sequences);
             if (counted.Evaluated.Count == 0)
                 throw new InvalidDataException($"{run.Need(SequenceFile.Option)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
-            TorchRuntime.Start(GlobalOptions.ThreadCount(parsed));
-            using SasRecModel trained = SasRecModel.Open(folder);
+            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max());
+            HeldOut which = run.Need(split) == "test" ? HeldOut.Test : HeldOut.Validation;
             RankingMetrics metrics = run.Progress.Step("evaluate", counted.Evaluated.Count, "users", step =>
-                NextItemEvaluation.Run(trained.Scorer, sequences, run.Need(split) == "test" ? HeldOut.Test : HeldOut.Validation, evaluated: users => step.Advance(users)));
+            {
+                void Evaluated(int users)
+                {
+                    run.Cancellation.ThrowIfCancellationRequested();
+                    step.Advance(users);
+                }
+                return trained.Scorer is { } scorer
+                    ? NextItemEvaluation.Run(scorer, sequences, which, s_cutoffs, Evaluated)
+                    : NextItemEvaluation.Run(trained.Recommender, sequences, which, s_cutoffs, Evaluated);
+            });
             foreach (int k in metrics.Cutoffs)
                 run.Results.Value($"hr@{k}", metrics.HitRate(k), $"{metrics.HitRate(k):F4}");
             foreach (int k in metrics.Cutoffs)

@@ -61,10 +61,10 @@ internal sealed class ResultSheet
     /// <summary>Adds lines for people only.</summary>
     public void Text(string lines) => _entries.Add(("", null, true, (writer, _) => writer.WriteLine(lines)));
 
-    /// <summary>Writes everything.</summary>
+    /// <summary>Writes everything; nothing at all where a command found nothing to sum up.</summary>
     public void Write(TextWriter writer, bool json)
     {
-        if (json)
+        if (json && _entries.Count > 0)
         {
             var whole = new JsonObject();
             foreach ((string name, JsonNode? value, _, _) in _entries)

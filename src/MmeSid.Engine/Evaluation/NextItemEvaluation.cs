@@ -28,6 +28,7 @@ public enum HeldOut
 public static class NextItemEvaluation
 {
     private const long kScoresPerBatch = 1 << 22;
+    private const int kUsersPerCall = 64;
 
     /// <summary>Ranks each user's held-out item.</summary>
     /// <param name="scorer">The model.</param>
@@ -60,15 +61,65 @@ public static class NextItemEvaluation
         }
         return metrics;
 
-        (int[] History, int Target) Known((int[] History, int Target) user, int number)
+        (int[] History, int Target) Known((int[] History, int Target) user, int number) => InModel(user, number, sequences, scorer.Items, rows);
+    }
+
+    /// <summary>
+    /// Finds each user's held-out item among what a recommender returns: as many items as the largest cutoff. Items that share a place count as in
+    /// <see cref="RankingMetrics.Add(int, int)"/>, an item that is not returned as a miss. A held-out item that the history holds as well is not left out.
+    /// </summary>
+    /// <param name="recommender">The model.</param>
+    /// <param name="sequences">Users with at least <see cref="LeaveOneOut.LeastEvents"/> events take part; items are matched by id.</param>
+    /// <param name="which">Which event is predicted.</param>
+    /// <param name="cutoffs">See <see cref="RankingMetrics"/>.</param>
+    /// <param name="evaluated">Told how many users have been ranked since the last call.</param>
+    /// <exception cref="InvalidDataException">An event's item is none of the model's; user and item named.</exception>
+    public static RankingMetrics Run(
+        INextItemRecommender recommender, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null)
+    {
+        ArgumentNullException.ThrowIfNull(recommender);
+        ArgumentNullException.ThrowIfNull(sequences);
+        var split = new LeaveOneOut(sequences);
+        int[] rows = RowsOf(recommender.Items, sequences);
+        var metrics = new RankingMetrics(cutoffs);
+        int count = metrics.Cutoffs.DefaultIfEmpty(1).Max();
+        foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(kUsersPerCall))
         {
-            foreach (int item in user.History.Append(user.Target))
-            {
-                if (rows[item] < 0)
-                    throw new InvalidDataException($"user '{sequences.Users[number]}': item '{sequences.Items[item]}' is none of the {scorer.Items.Count} that the model knows");
-            }
-            return (Array.ConvertAll(user.History, item => rows[item]), rows[user.Target]);
+            (int[] History, int Target)[] known =
+                [.. users.Select(user => InModel(which == HeldOut.Test ? split.Test(user) : split.Validation(user), user, sequences, recommender.Items, rows))];
+            IReadOnlyList<RankedGroup[]> ranked = recommender.Recommend(
+                [.. known.Select(user => new NextItemQuery(user.History, [.. user.History.Where(item => item != user.Target)]))], count);
+            for (int i = 0; i < users.Length; i++)
+                Add(metrics, ranked[i], known[i].Target);
+            evaluated?.Invoke(users.Length);
         }
+        return metrics;
+    }
+
+    private static void Add(RankingMetrics metrics, RankedGroup[] ranked, int target)
+    {
+        int before = 0;
+        foreach (RankedGroup group in ranked)
+        {
+            if (Array.IndexOf(group.Items, target) >= 0)
+            {
+                metrics.Add(before, group.Items.Length);
+                return;
+            }
+            before += group.Items.Length;
+        }
+        metrics.AddMiss();
+    }
+
+    // A user's events as rows of the model.
+    private static (int[] History, int Target) InModel((int[] History, int Target) user, int number, InteractionSequences sequences, ItemIds items, int[] rows)
+    {
+        foreach (int item in user.History.Append(user.Target))
+        {
+            if (rows[item] < 0)
+                throw new InvalidDataException($"user '{sequences.Users[number]}': item '{sequences.Items[item]}' is none of the {items.Count} that the model knows");
+        }
+        return (Array.ConvertAll(user.History, item => rows[item]), rows[user.Target]);
     }
 
     // Row in the model of each item of the sequences, −1 where it knows none.

@@ -5,12 +5,16 @@ namespace MmeSid.Engine.Evaluation;
 /// <summary>
 /// How high the one relevant item of each user ranks: HR@k, the share of users who have it among the first k; nDCG@k, the mean of
 /// 1 / log2(1 + rank) where the rank is at most k; MRR@k, the mean of 1 / rank where it is. Sums are added in the order of the calls.
+/// <para>
+/// An item that shares its place with g − 1 others, behind b items, has each of the ranks b + 1 … b + g equally often when the order inside the group is random. A user then
+/// adds the expectation: <c>HR@k = min(g, max(0, k − b)) / g</c>, <c>nDCG@k = 1/g · Σ 1 / log2(1 + r)</c> and <c>MRR@k = 1/g · Σ 1 / r</c>, both over r = b + 1 … min(b + g, k).
+/// For g = 1 these are the plain measures.
+/// </para>
 /// </summary>
 public sealed class RankingMetrics
 {
     private readonly int[] _cutoffs;
-    private readonly long[] _hits;
-    private readonly double[] _gains, _reciprocals;
+    private readonly double[] _hits, _gains, _reciprocals;
 
     /// <summary>No users yet.</summary>
     /// <param name="cutoffs">The k, at least 1; null for 5, 10 and 20.</param>
@@ -19,7 +23,7 @@ public sealed class RankingMetrics
         _cutoffs = [.. cutoffs ?? [5, 10, 20]];
         foreach (int cutoff in _cutoffs)
             ArgumentOutOfRangeException.ThrowIfLessThan(cutoff, 1, nameof(cutoffs));
-        (_hits, _gains, _reciprocals) = (new long[_cutoffs.Length], new double[_cutoffs.Length], new double[_cutoffs.Length]);
+        (_hits, _gains, _reciprocals) = (new double[_cutoffs.Length], new double[_cutoffs.Length], new double[_cutoffs.Length]);
     }
 
     /// <summary>The k.</summary>
@@ -33,16 +37,36 @@ public sealed class RankingMetrics
     public void Add(int rank)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(rank, 1);
+        Add(rank - 1, 1);
+    }
+
+    /// <summary>Adds a user whose relevant item shares its place with others: the expectation over a random order among them.</summary>
+    /// <param name="before">b, items before the group.</param>
+    /// <param name="groupSize">g, items of the group, the relevant one included.</param>
+    public void Add(int before, int groupSize)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(before);
+        ArgumentOutOfRangeException.ThrowIfLessThan(groupSize, 1);
         Users++;
         for (int i = 0; i < _cutoffs.Length; i++)
         {
-            if (rank > _cutoffs[i])
+            int inside = Math.Min(groupSize, _cutoffs[i] - before);
+            if (inside <= 0)
                 continue;
-            _hits[i]++;
-            _gains[i] += 1 / Math.Log2(1 + rank);
-            _reciprocals[i] += 1.0 / rank;
+            double gain = 0, reciprocal = 0;
+            for (int rank = before + 1; rank <= before + inside; rank++)
+            {
+                gain += 1 / Math.Log2(1 + rank);
+                reciprocal += 1.0 / rank;
+            }
+            _hits[i] += (double)inside / groupSize;
+            _gains[i] += gain / groupSize;
+            _reciprocals[i] += reciprocal / groupSize;
         }
     }
+
+    /// <summary>Adds a user whose relevant item was not found at all.</summary>
+    public void AddMiss() => Users++;
 
     /// <summary>HR@k, 0 … 1; 0 without users. With one relevant item it is also recall@k.</summary>
     public double HitRate(int cutoff) => Share(_hits[Index(cutoff)]);

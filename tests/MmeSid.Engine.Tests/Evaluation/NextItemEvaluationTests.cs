@@ -31,6 +31,50 @@ public sealed class NextItemEvaluationTests
         Assert.Contains("user '2': item '3'", message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(HeldOut.Test)]
+    [InlineData(HeldOut.Validation)]
+    public void ARecommenderThatFindsEverythingIsMeasuredAsAFullRanking(HeldOut which)
+    {
+        var scorer = new LargestNumber(ItemIds.FromStrings(["4", "2", "9", "1", "3", "5"]));
+        InteractionSequences sequences = InteractionSequences.FromItems([[1, 4, 5, 3], [3, 5, 2, 1, 4], [2, 3, 1, 4], [1, 2], [4, 1, 4, 4]]);
+        RankingMetrics expected = NextItemEvaluation.Run(scorer, sequences, which, [1, 2, 6]), actual = NextItemEvaluation.Run(new FullRanking(scorer), sequences, which, [1, 2, 6]);
+        foreach (int k in expected.Cutoffs)
+            Assert.Equal((expected.HitRate(k), expected.Ndcg(k), expected.Mrr(k), expected.Users), (actual.HitRate(k), actual.Ndcg(k), actual.Mrr(k), actual.Users));
+    }
+
+    [Fact]
+    public void ItemsThatShareAPlaceCountByTheirMeanAndOthersAsMisses()
+    {
+        // The groups {9, 5} and {3, 1}, without what is left out; 4 and 2 are never found.
+        var recommender = new TwoGroups(ItemIds.FromStrings(["4", "2", "9", "1", "3", "5"]));
+        InteractionSequences sequences = InteractionSequences.FromItems([[2, 4, 5], [5, 4, 3], [4, 5, 2], [2, 4, 1]]);
+        RankingMetrics metrics = NextItemEvaluation.Run(recommender, sequences, HeldOut.Test, [1, 3]);
+        Assert.Equal([3, 3, 3, 3], recommender.Counts);
+        // 5 is first or second; 3 behind 9 second or third; 2 is missed; 1 third or fourth.
+        Assert.Equal(0.5 / 4, metrics.HitRate(1), 1e-15);
+        Assert.Equal((1 + 1 + 0 + 0.5) / 4, metrics.HitRate(3), 1e-15);
+        Assert.Equal(((1 + 1 / 2.0) / 2 + (1 / 2.0 + 1 / 3.0) / 2 + 1 / 3.0 / 2) / 4, metrics.Mrr(3), 1e-15);
+        // The test item is not in the history that the model is given; the validation item is.
+        Assert.Equal(["2 4", "5 4", "4 5", "2 4"], recommender.Histories);
+    }
+
+    private sealed class TwoGroups(ItemIds items) : INextItemRecommender
+    {
+        public ItemIds Items => items;
+
+        public List<int> Counts { get; } = [];
+
+        public List<string> Histories { get; } = [];
+
+        public IReadOnlyList<RankedGroup[]> Recommend(IReadOnlyList<NextItemQuery> queries, int count)
+        {
+            Counts.AddRange(queries.Select(_ => count));
+            Histories.AddRange(queries.Select(query => string.Join(' ', query.History.Select(row => items[row]))));
+            return [.. queries.Select(query => (RankedGroup[])[new([.. new[] { 2, 5 }.Except(query.LeftOut)], -1), new([.. new[] { 3, 4 }.Except(query.LeftOut)], -2)])];
+        }
+    }
+
     private sealed class LargestNumber(ItemIds items) : INextItemScorer
     {
         public ItemIds Items => items;

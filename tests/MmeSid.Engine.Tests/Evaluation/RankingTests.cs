@@ -36,6 +36,45 @@ public sealed class RankingTests
         Assert.Equal(0.5, metrics.HitRate(5));
     }
 
+    [Fact]
+    public void GroupsAddTheMeanOverAllOrders()
+    {
+        for (int before = 0; before <= 7; before++)
+        {
+            for (int size = 1; size <= 5; size++)
+            {
+                var expectation = new RankingMetrics([1, 3, 5, 8]);
+                var orders = new RankingMetrics([1, 3, 5, 8]);
+                expectation.Add(before, size);
+                foreach (int[] order in Orders([.. Enumerable.Range(0, size)]))
+                    orders.Add(before + Array.IndexOf(order, 0) + 1);
+                Assert.Equal(1, expectation.Users);
+                foreach (int k in orders.Cutoffs)
+                {
+                    Assert.Equal(orders.HitRate(k), expectation.HitRate(k), 1e-14);
+                    Assert.Equal(orders.Ndcg(k), expectation.Ndcg(k), 1e-14);
+                    Assert.Equal(orders.Mrr(k), expectation.Mrr(k), 1e-14);
+                }
+            }
+        }
+    }
+
+    private static IEnumerable<int[]> Orders(int[] items) => items.Length == 1 ? [items]
+        : items.SelectMany(first => Orders([.. items.Where(item => item != first)]).Select(rest => (int[])[first, .. rest]));
+
+    [Fact]
+    public void AMissCountsAsAUser()
+    {
+        var metrics = new RankingMetrics();
+        metrics.Add(1);
+        metrics.AddMiss();
+        Assert.Equal(2, metrics.Users);
+        Assert.Equal(0.5, metrics.HitRate(20));
+        Assert.Equal(0.5, metrics.Ndcg(5));
+        Assert.Throws<ArgumentOutOfRangeException>(() => metrics.Add(0, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => metrics.Add(-1, 1));
+    }
+
     [Theory]
     [InlineData(2, new int[0], 2)]
     [InlineData(2, new[] { 1 }, 1)]
