@@ -28,7 +28,8 @@ internal static class TrainSidLmCommand
         Option<int> length = Number("--length", "Last items of a user that are looked at.", defaults.Length);
         Option<int> batch = Number("--batch", "Items that a step predicts.", defaults.BatchItems);
         Option<int> validation = Number("--validation-users", "Users whose validation item judges an epoch, drawn with the seed; 0 takes all.", defaults.ValidationUsers);
-        var dropout = new Option<double>("--dropout") { Description = "Share of values dropped in training.", DefaultValueFactory = _ => defaults.Dropout, HelpName = "share" };
+        var dropout = new Option<double?>("--dropout") { Description = $"Share of values dropped in training, of input vectors and of what layers add. [default: {defaults.Dropout} from scratch, 0 with --base]", HelpName = "share" };
+        var baseModel = new BaseModelOptions();
         Option<string> embeddings = new Option<string>("--embeddings")
         {
             Description = "Where the vectors of codes start: the bundle's codewords, projected to the dimension, or random.",
@@ -50,10 +51,12 @@ internal static class TrainSidLmCommand
             DefaultValueFactory = _ => kRefuse,
         }.AcceptOnlyFromAmong(kRefuse, kSkip);
         var loop = new TrainingLoopOptions(new LoopOptions { Epochs = 50, LearningRate = 1e-3, WeightDecay = 0.05, WarmUpSteps = 200, GradientNorm = 1, Patience = 5, Schedule = LearningRateSchedule.Cosine });
-        var command = new Command("sid-lm", "A small Llama on the SIDs of each user's items, trained from scratch, as a GGUF file. The last event of a user (test) is never seen, the last but one (validation) only judges the epochs.")
+        var command = new Command("sid-lm", "A language model on the SIDs of each user's items: a small Llama trained from scratch, as a GGUF file, or a frozen --base with LoRA. The last event of a user (test) is never seen, the last but one (validation) only judges the epochs.")
         {
             bundle, SequenceFile.Option, output, layers, dimension, heads, feedForward, dropout, length, batch, embeddings, head, quantize, unknown, validation, OutputOptions.Force,
         };
+        baseModel.AddTo(command);
+        baseModel.RefuseBeside(command, layers, dimension, heads, feedForward, quantize);
         loop.AddTo(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
@@ -65,12 +68,13 @@ internal static class TrainSidLmCommand
                 Dimension = run.Need(dimension),
                 Heads = run.Need(heads),
                 FeedForward = run.Need(feedForward),
-                Dropout = run.Need(dropout),
+                Dropout = run.Get(dropout) ?? (baseModel.IsGiven(run) ? 0 : defaults.Dropout),
                 Length = run.Need(length),
                 BatchItems = run.Need(batch),
                 Start = run.Need(embeddings) == kCodebooks ? SidEmbeddingStart.Codebooks : SidEmbeddingStart.Random,
                 Tied = run.Need(head) == kTied,
                 ValidationUsers = run.Need(validation),
+                Lora = baseModel.ReadLora(run),
             };
             options.Validate();
             LlamaFileType size = SizeOf(run.Need(quantize), options);
@@ -78,27 +82,37 @@ internal static class TrainSidLmCommand
             SidBundle sids = SidBundle.Open(run.Need(bundle));
             InteractionSequences events = SequenceFile.Read(run);
             var sequences = new SidSequences(events, sids, run.Need(unknown) == kSkip);
-            OptionTexts texts = Texts(options).Add("codes", string.Join(',', sequences.Vocabulary.Codes)).Add("unknown-items", run.Need(unknown));
-            LoopOptions loopOptions = loop.Read(run, path, SidLanguageModelFiles.Kind, texts.ToString(), hash, sids.Fingerprint);
+            OptionTexts texts = Texts(options, baseModel.IsGiven(run)).Add("codes", string.Join(',', sequences.Vocabulary.Codes)).Add("unknown-items", run.Need(unknown)).Add(baseModel.Texts(run, options.Lora));
+            string? baseHash = baseModel.HashOf(run);
+            LoopOptions loopOptions = loop.Read(run, path, SidLanguageModelFiles.Kind, texts.ToString(), hash, sids.Fingerprint, baseHash ?? "");
             torch.Device device = loop.Start(run);
-            using SidLanguageModel model = new SidLanguageModel(sequences.Vocabulary, options.Shape(sequences.Vocabulary.Levels),
-                SidVectors.Draw(sids, sequences.Vocabulary, options.Dimension, options.Start, run.Seed), options.Tied).to(device);
+            Training.LanguageModels.Llama transformer = baseModel.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape(sequences.Vocabulary.Levels));
+            using SidLanguageModel model = new SidLanguageModel(sequences.Vocabulary, transformer,
+                SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed), options.Tied).to(device);
+            options.RequireRoom(transformer.Shape, sequences.Vocabulary.Levels);
             var learner = new SidLanguageModelLearner(model, sequences, options, run.Seed);
             LoopResult trained = TrainingLoopOptions.Train(run, learner, loopOptions, kScore);
             run.Cancellation.ThrowIfCancellationRequested();
-            WriteBase(run, model, Path.Combine(folder.Path, SidLanguageModelFiles.BaseName), size);
+            IReadOnlyList<string> others = [];
+            if (baseHash is null)
+                others = WriteBase(run, model, folder.Path, size);
+            else if (options.Lora is { } lora)
+                others = transformer.WriteAdapter(folder.Path, lora, baseModel.PathOf(run)!);
             EpochReport kept = trained.Epochs[trained.KeptEpoch - 1];
             var metrics = new Dictionary<string, double> { ["loss"] = kept.Loss };
             if (kept.Score is { } score)
                 metrics[$"validation {kScore}"] = score;
+            var inputs = new Dictionary<string, string> { [Path.GetFileName(run.Need(SequenceFile.Option))] = hash, ["bundle"] = sids.Fingerprint };
+            if (baseHash is not null)
+                inputs["base"] = baseHash;
             model.WriteModel(folder, new ModelDescription
             {
                 Kind = SidLanguageModelFiles.Kind,
-                Options = texts.Add("prefix", "").Add("quantize", run.Need(quantize)).Add("base-sha256", ModelFolder.HashOf(Path.Combine(folder.Path, SidLanguageModelFiles.BaseName)))
+                Options = (baseHash is null ? texts.Add("quantize", run.Need(quantize)) : texts).Add("prefix", "").Add("base-sha256", baseHash ?? ModelFolder.HashOf(Path.Combine(folder.Path, SidLanguageModelFiles.BaseName)))
                     .Add(TrainingLoopOptions.Texts(loopOptions)).Add("seed", run.Seed).All,
                 Metrics = metrics,
-                Inputs = new Dictionary<string, string> { [Path.GetFileName(run.Need(SequenceFile.Option))] = hash, ["bundle"] = sids.Fingerprint },
-            }, sids, SidLanguageModelFiles.BaseName);
+                Inputs = inputs,
+            }, sids, others);
             folder.Commit();
             run.DeleteCheckpoint(loopOptions.CheckpointPath);
             run.Results.Value("out", path);
@@ -108,7 +122,7 @@ internal static class TrainSidLmCommand
                 run.Results.Value("unknown_items", sequences.UnknownItems);
             run.Results.Value("codes_per_epoch", learner.CodesPerEpoch);
             run.Results.Value("steps_per_epoch", learner.StepsPerEpoch);
-            run.Results.Value("parameters", model.parameters().Sum(parameter => parameter.numel()));
+            run.Results.Value("parameters", model.parameters().Where(parameter => parameter.requires_grad).Sum(parameter => parameter.numel()));
             TrainingLoopOptions.Report(run, trained, kScore);
             run.Results.Value("loss", kept.Loss);
             if (kept.Score is { } validated)
@@ -133,21 +147,27 @@ internal static class TrainSidLmCommand
         return type;
     }
 
-    private static void WriteBase(CommandRun run, SidLanguageModel model, string path, LlamaFileType size)
+    private static IReadOnlyList<string> WriteBase(CommandRun run, SidLanguageModel model, string folder, LlamaFileType size)
     {
-        string whole = size == LlamaFileType.F32 ? path : path + ".f32";
+        string path = Path.Combine(folder, SidLanguageModelFiles.BaseName), whole = size == LlamaFileType.F32 ? path : path + ".f32";
         using (FileStream stream = File.Create(whole))
             model.WriteGguf(stream);
-        if (size == LlamaFileType.F32)
-            return;
-        run.Progress.Step("quantize", 0, "", _ => LlamaQuantizer.Quantize(whole, path, size, new LlamaQuantizerOptions { Threads = GlobalOptions.ThreadCount(run.Parsed) }));
-        File.Delete(whole);
+        if (size != LlamaFileType.F32)
+        {
+            run.Progress.Step("quantize", 0, "", _ => LlamaQuantizer.Quantize(whole, path, size, new LlamaQuantizerOptions { Threads = GlobalOptions.ThreadCount(run.Parsed) }));
+            File.Delete(whole);
+        }
+        return [SidLanguageModelFiles.BaseName];
     }
 
-    private static OptionTexts Texts(SidLanguageModelOptions options) => new OptionTexts()
-        .Add("layers", options.Layers).Add("dimension", options.Dimension).Add("heads", options.Heads).Add("feed-forward", options.FeedForward).Add("length", options.Length)
-        .Add("dropout", options.Dropout).Add("batch", options.BatchItems).Add("embeddings", options.Start == SidEmbeddingStart.Codebooks ? kCodebooks : kRandom)
-        .Add("head", options.Tied ? kTied : kOwn).Add("validation-users", options.ValidationUsers);
+    private static OptionTexts Texts(SidLanguageModelOptions options, bool withBase)
+    {
+        var texts = new OptionTexts();
+        if (!withBase)
+            texts.Add("layers", options.Layers).Add("dimension", options.Dimension).Add("heads", options.Heads).Add("feed-forward", options.FeedForward);
+        return texts.Add("length", options.Length).Add("dropout", options.Dropout).Add("batch", options.BatchItems)
+            .Add("embeddings", options.Start == SidEmbeddingStart.Codebooks ? kCodebooks : kRandom).Add("head", options.Tied ? kTied : kOwn).Add("validation-users", options.ValidationUsers);
+    }
 
     private static Option<int> Number(string name, string description, int value) => new(name) { Description = description, DefaultValueFactory = _ => value, HelpName = "count" };
 }

@@ -35,6 +35,28 @@ public sealed class Llama : nn.Module
         }
     }
 
+    /// <summary>A model whose own weights are frozen in the blocks they are stored in, with what is trained instead.</summary>
+    private Llama(GgufFile file, LoraOptions? lora)
+        : base(nameof(Llama))
+    {
+        Shape = LlamaShape.Of(file);
+        blocks = nn.ModuleList([.. Enumerable.Range(0, Shape.Layers).Select(layer => new LlamaBlock(Shape, trained: false, (inputs, tensors) =>
+        {
+            (string Name, long Rows)[] named = [.. tensors.Select(tensor => ($"blk.{layer}.{tensor.Name}", tensor.Rows))];
+            var updates = new List<LowRankUpdate>();
+            long first = 0;
+            foreach ((string name, long rows) in named)
+            {
+                if (lora is not null && lora.Targets.Any(target => name.EndsWith($"_{target}.weight", StringComparison.Ordinal)))
+                    updates.Add(new LowRankUpdate(name, first, rows, inputs, lora));
+                first += rows;
+            }
+            return new Projection(new QuantizedMatrix(file, inputs, named), updates);
+        }))]);
+        norm = new RmsNorm(Shape.Dimension, Shape.Epsilon, trained: false);
+        RegisterComponents();
+    }
+
     /// <summary>Sizes.</summary>
     public LlamaShape Shape { get; }
 
@@ -65,7 +87,7 @@ public sealed class Llama : nn.Module
         foreach (LlamaBlock block in blocks)
         {
             using DisposeScope layer = NewDisposeScope();
-            x = block.Forward(x, attention, dropout: null, out _).MoveToOuterDisposeScope();
+            x = block.Forward(x, attention, default, out _).MoveToOuterDisposeScope();
         }
         return norm.Forward(x).Output.MoveToOuterDisposeScope();
     }
@@ -73,8 +95,9 @@ public sealed class Llama : nn.Module
     /// <summary>Hidden states after the final norm, and the way back. Everything belongs to the current dispose scope.</summary>
     /// <param name="input">[N, H] vectors at the places of the sequences; elsewhere anything finite.</param>
     /// <param name="places">Where sequences lie.</param>
-    /// <param name="dropout">Of the step, or null.</param>
-    internal LlamaPass Run(Tensor input, PackedSequences places, DropoutMasks? dropout)
+    /// <param name="dropout">Of what layers add to the stream, or null.</param>
+    /// <param name="updates">Dropout of the input of low-rank updates, or null.</param>
+    internal LlamaPass Run(Tensor input, PackedSequences places, DropoutMasks? dropout, DropoutMasks? updates = null)
     {
         Require(input, places);
         using IDisposable frozen = no_grad();
@@ -82,7 +105,7 @@ public sealed class Llama : nn.Module
         var saved = new LlamaBlock.Saved[blocks.Count];
         Tensor x = input.detach();
         for (int layer = 0; layer < saved.Length; layer++)
-            x = blocks[layer].Forward(x, attention, dropout, out saved[layer]);
+            x = blocks[layer].Forward(x, attention, (dropout, updates), out saved[layer]);
         (Tensor hidden, Tensor unit, Tensor scale) = norm.Forward(x);
         return new LlamaPass(hidden, (gradient, gradients) =>
         {
@@ -104,12 +127,7 @@ public sealed class Llama : nn.Module
             using DisposeScope scope = NewDisposeScope();
             using IDisposable frozen = no_grad();
             foreach ((string name, Tensor rows) in model.Tensors())
-            {
-                GgufEntry entry = file.Entry(name);
-                if (!entry.Shape.SequenceEqual(rows.shape))
-                    throw new InvalidDataException($"{file.Path}: tensor {name} has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", rows.shape)}]");
-                rows.copy_(tensor(file.ReadSingles(name), rows.shape));
-            }
+                Read(file, name, rows);
             return model;
         }
         catch
@@ -117,6 +135,49 @@ public sealed class Llama : nn.Module
             model.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Reads a model whose weights stay in the blocks they are stored in and are widened to float32 for one product at a time, in the forward and again in the backward pass: what is kept of them
+    /// is the file's bytes. Nothing of it is trained but low-rank updates, drawn from libtorch's generator.
+    /// </summary>
+    /// <param name="file">The model; may be closed afterwards.</param>
+    /// <param name="lora">Which weights get updates; null for none.</param>
+    /// <exception cref="InvalidDataException">It is no Llama, or a tensor is missing or of another shape.</exception>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    public static Llama Freeze(GgufFile file, LoraOptions? lora)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        lora?.Validate();
+        var model = new Llama(file, lora);
+        try
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using IDisposable frozen = no_grad();
+            for (int layer = 0; layer < model.blocks.Count; layer++)
+            {
+                Read(file, $"blk.{layer}.attn_norm.weight", model.blocks[layer].AttentionNorm.Weight);
+                Read(file, $"blk.{layer}.ffn_norm.weight", model.blocks[layer].ForwardNorm.Weight);
+            }
+            Read(file, "output_norm.weight", model.norm.Weight);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The low-rank updates in the order of the layers.</summary>
+    internal IEnumerable<LowRankUpdate> Updates => blocks.SelectMany(block => block.Projections).SelectMany(projection => projection.Updates);
+
+    private static void Read(GgufFile file, string name, Tensor rows)
+    {
+        GgufEntry entry = file.Entry(name);
+        if (!entry.Shape.SequenceEqual(rows.shape))
+            throw new InvalidDataException($"{file.Path}: tensor {name} has shape [{string.Join(", ", entry.Shape)}], expected [{string.Join(", ", rows.shape)}]");
+        rows.copy_(tensor(file.ReadSingles(name), rows.shape));
     }
 
     /// <summary>The weights under their names in GGUF files, as views of the parameters.</summary>

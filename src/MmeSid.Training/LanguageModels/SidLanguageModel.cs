@@ -17,24 +17,25 @@ public sealed class SidLanguageModel : nn.Module
     private readonly Embedding embeddings;
     private readonly Parameter? head;
 
-    /// <summary>A transformer with random weights, from libtorch's generator, and the given vectors.</summary>
+    /// <summary>A transformer and the given vectors.</summary>
     /// <param name="vocabulary">Codes of the levels.</param>
-    /// <param name="shape">Of the transformer.</param>
+    /// <param name="transformer">Taken over.</param>
     /// <param name="vectors">[T + 1, H] row-major: first values of the input vectors and, where they are not tied, of the head.</param>
     /// <param name="tied">Whether codes are scored by their input vectors.</param>
-    public SidLanguageModel(SidVocabulary vocabulary, LlamaShape shape, float[] vectors, bool tied)
+    public SidLanguageModel(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied)
         : base(nameof(SidLanguageModel))
     {
         ArgumentNullException.ThrowIfNull(vocabulary);
-        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentNullException.ThrowIfNull(transformer);
         ArgumentNullException.ThrowIfNull(vectors);
         Vocabulary = vocabulary;
-        transformer = new Llama(shape);
-        embeddings = nn.Embedding(vocabulary.Tokens + 1, shape.Dimension);
+        this.transformer = transformer;
+        int dimension = transformer.Shape.Dimension;
+        embeddings = nn.Embedding(vocabulary.Tokens + 1, dimension);
         using (DisposeScope scope = NewDisposeScope())
         using (no_grad())
         {
-            embeddings.weight!.copy_(tensor(vectors, [vocabulary.Tokens + 1, shape.Dimension]));
+            embeddings.weight!.copy_(tensor(vectors, [vocabulary.Tokens + 1, dimension]));
             head = tied ? null : new Parameter(embeddings.weight!.detach().narrow(0, 0, vocabulary.Tokens).clone().DetachFromDisposeScope());
         }
         RegisterComponents();

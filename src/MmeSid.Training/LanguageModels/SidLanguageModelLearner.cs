@@ -13,6 +13,7 @@ public sealed class SidLanguageModelLearner : ILearner
 {
     private const ulong kDropout = 1UL << 32;
     private const ulong kValidation = 1UL << 33;
+    private const ulong kUpdates = 1UL << 34;
 
     private readonly SidLanguageModel _model;
     private readonly SidLanguageModelOptions _options;
@@ -63,6 +64,7 @@ public sealed class SidLanguageModelLearner : ILearner
     {
         SidBatch batch = _batches[epoch, step];
         var dropout = new DropoutMasks(_options.Dropout, _random.Split(kDropout + (ulong)epoch).Split((ulong)step));
+        DropoutMasks? updates = _options.Lora is { } lora ? new DropoutMasks(lora.Dropout, _random.Split(kUpdates + (ulong)epoch).Split((ulong)step)) : null;
         using DisposeScope scope = NewDisposeScope();
         var gradients = new Gradients(scope);
         Tensor total;
@@ -71,7 +73,7 @@ public sealed class SidLanguageModelLearner : ILearner
         {
             Tensor vectors = _model.Embed(tensor(batch.Inputs, device: _device));
             Tensor? mask = dropout.Next(vectors.shape[0], vectors.shape[1], vectors.dtype, _device);
-            LlamaPass pass = _model.Transformer.Run(mask is null ? vectors.detach() : vectors.detach() * mask, batch.Places, dropout);
+            LlamaPass pass = _model.Transformer.Run(mask is null ? vectors.detach() : vectors.detach() * mask, batch.Places, dropout, updates);
             (parts, Tensor hidden) = Predict(pass.Hidden, batch, gradients);
             total = parts.Aggregate((sum, part) => sum + part) / parts.Length;
             Tensor stream = pass.Backward(hidden, gradients);

@@ -10,7 +10,7 @@ public enum SidEmbeddingStart
     Random,
 }
 
-/// <summary>Shape and batches of a <see cref="SidLanguageModel"/> that is trained from scratch.</summary>
+/// <summary>Shape and batches of a <see cref="SidLanguageModel"/>. Layers, dimension, heads and feed-forward part are those of a transformer that is trained from scratch.</summary>
 public sealed record SidLanguageModelOptions
 {
     /// <summary>Transformer layers.</summary>
@@ -40,6 +40,9 @@ public sealed record SidLanguageModelOptions
     /// <summary>Whether codes are scored by their input vectors; otherwise by vectors of their own.</summary>
     public bool Tied { get; init; } = true;
 
+    /// <summary>What is trained of a frozen base beside the vectors of codes; null for nothing, and from scratch.</summary>
+    public LoraOptions? Lora { get; init; }
+
     /// <summary>Users whose validation item judges an epoch, drawn with the seed; 0 takes all.</summary>
     public int ValidationUsers { get; init; } = 4096;
 
@@ -59,6 +62,7 @@ public sealed record SidLanguageModelOptions
             throw new ArgumentException($"{Heads} heads of a dimension {Dimension} have {Dimension / Heads} values each, expected an even number: values are rotated in pairs");
         if (Dropout is not (>= 0 and < 1))
             throw new ArgumentException(FormattableString.Invariant($"the dropout is {Dropout}, expected 0 up to but not 1"));
+        Lora?.Validate();
         if (ValidationUsers < 0)
             throw new ArgumentException($"the number of validation users is {ValidationUsers}, expected at least 0");
     }
@@ -75,6 +79,16 @@ public sealed record SidLanguageModelOptions
         // The begin vector, a whole history and the item behind it.
         Context = 1 + (levels * (Length + 1)),
     };
+
+    /// <summary>Refuses a base whose context is shorter than the begin vector, a whole history and the item behind it.</summary>
+    /// <exception cref="ArgumentException">The context and what is needed.</exception>
+    public void RequireRoom(LlamaShape shape, int levels)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        int needed = 1 + (levels * (Length + 1));
+        if (shape.Context < needed)
+            throw new ArgumentException($"the model reads {shape.Context} entries, a history of {Length} items of {levels} codes and the item behind it have {needed}: choose a smaller length");
+    }
 
     private static void AtLeastOne(int value, string what)
     {

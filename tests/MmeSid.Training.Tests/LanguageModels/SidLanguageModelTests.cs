@@ -186,7 +186,7 @@ public sealed class SidLanguageModelTests : IDisposable
     private SidSequences Sequences(IReadOnlyList<IReadOnlyList<long>> items) => new(InteractionSequences.FromItems(items), _bundle, skipUnknown: false);
 
     private SidLanguageModel Model(SidSequences sequences, SidLanguageModelOptions options) =>
-        new(sequences.Vocabulary, options.Shape(sequences.Vocabulary.Levels), SidVectors.Draw(_bundle, sequences.Vocabulary, options.Dimension, options.Start, 1), options.Tied);
+        new(sequences.Vocabulary, new Llama(options.Shape(sequences.Vocabulary.Levels)), SidVectors.Draw(_bundle, sequences.Vocabulary, options.Dimension, options.Start, 1), options.Tied);
 
     /// <summary>Items 1 … n with different SIDs of 4, 3 and 2 codes.</summary>
     private SidBundle Bundle(string name, int items)
