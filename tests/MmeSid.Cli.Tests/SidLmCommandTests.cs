@@ -109,6 +109,32 @@ public sealed class SidLmCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_frozen_base_gets_an_adapter()
+    {
+        Assert.SkipUnless(LlamaLibrary.UnavailableReason is null, LlamaLibrary.UnavailableReason ?? "");
+        string bundle = Bundle(), sequences = Sequences(), trunk = _scratch["trunk"], path = _scratch["M"];
+        Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--out", trunk, "--epochs", "2", "--quantize", "q8_0", .. s_small]).Succeeded();
+        string file = Path.Combine(trunk, "base.gguf");
+        string[] tune = ["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--base", file, "--length", "6", "--batch", "32", "--accumulate", "2", "--learning-rate", "0.01",
+            "--warm-up", "5", "--epochs", "30", "--patience", "0", "--device", "cpu", "--threads", "1", "--out"];
+        JsonNode plain = JsonNode.Parse(Mmesid.Run([.. tune, _scratch["plain"], "--json"]).Succeeded().Output)!, tuned = JsonNode.Parse(Mmesid.Run([.. tune, path, "--lora", "--lora-r", "4", "--json"]).Succeeded().Output)!;
+        Assert.True((double)tuned["loss"]! < (double)plain["loss"]!, $"{tuned["loss"]} with LoRA, {plain["loss"]} without");
+        Assert.Equal(["items.txt", "model.json", "sids.npy", "weights.safetensors"], Directory.GetFiles(_scratch["plain"]).Select(name => Path.GetFileName(name)!).Order(StringComparer.Ordinal));
+        Assert.Equal(["adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "items.txt", "model.json", "sids.npy", "weights.safetensors"],
+            Directory.GetFiles(path).Select(name => Path.GetFileName(name)!).Order(StringComparer.Ordinal));
+        ModelDescription description = ModelFolder.Open(path).Description;
+        Assert.Equal((file, ModelFolder.HashOf(file), ModelFolder.HashOf(file)), (description.Options["base"], description.Options["base-sha256"], description.Inputs["base"]));
+        using LlamaModel model = LlamaModel.Load(file);
+        _ = model.LoadAdapter(Path.Combine(path, "adapter.gguf"));
+
+        Mmesid.Run([.. tune, _scratch["X"], "--lora", "--lora-targets", "gate,head"]).FailedWith("'head' gets no LoRA");
+        Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--base", file, "--out", _scratch["X"], "--length", "60"]).FailedWith("a history of 60 items");
+        Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--base", sequences, "--out", _scratch["X"]]).FailedWith("S.txt", "is no GGUF file");
+        Assert.Equal(2, Mmesid.Run([.. tune, _scratch["X"], "--layers", "3"]).ExitCode);
+        Assert.Equal(2, Mmesid.Run([.. tune, _scratch["X"], "--lora-r", "3"]).ExitCode);
+    }
+
+    [Fact]
     public void Killed_training_goes_on_to_the_same_bytes()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent with kill");

@@ -66,6 +66,42 @@ public sealed class TorchLlamaTests : IDisposable
         Close([.. Native(model, prompt).Select(value => (double)value)], logits, "logits", type == LlamaFileType.F16 ? 2e-3 : 3e-2);
     }
 
+    [Theory]
+    [InlineData(null, 1e-5)]
+    [InlineData(LlamaFileType.Q8_0, 3e-2)]
+    public void An_adapter_does_in_llama_cpp_what_was_trained(LlamaFileType? type, double bound)
+    {
+        Assert.SkipUnless(LlamaLibrary.UnavailableReason is null, LlamaLibrary.UnavailableReason ?? "");
+        string path = new TinyLlama(hidden: 64).Write(_folder["tiny.gguf"]);
+        if (type is { } size)
+            LlamaQuantizer.Quantize(path, path = _folder["small.gguf"], size, new LlamaQuantizerOptions { Threads = 1 });
+        var options = new MmeSid.Training.LanguageModels.LoraOptions { Rank = 3, Alpha = 5, Targets = MmeSid.Training.LanguageModels.LoraOptions.Known };
+        using DisposeScope scope = NewDisposeScope();
+        using GgufFile file = GgufFile.Open(path);
+        using MmeSid.Training.LanguageModels.Llama frozen = MmeSid.Training.LanguageModels.Llama.Freeze(file, options);
+        manual_seed(1);
+        using (no_grad())
+        {
+            foreach (TorchSharp.Modules.Parameter parameter in frozen.parameters().Where(parameter => parameter.requires_grad))
+                parameter.copy_(randn(parameter.shape) * 0.2);
+        }
+        Assert.Equal(["adapter.gguf", "adapter_model.safetensors", "adapter_config.json"], MmeSid.Training.LanguageModels.LoraFiles.WriteAdapter(frozen, _folder[""], options, "tiny"));
+        using SafetensorsFile peft = SafetensorsFile.Open(_folder["adapter_model.safetensors"]);
+        Assert.Equal(2 * 2 * 7, peft.Tensors.Count);
+        Assert.Equal([64L, 3], peft.Entry("base_model.model.model.layers.1.mlp.gate_proj.lora_B.weight").Shape);
+
+        int[] prompt = [3, 1, 4, 1, 5, 9];
+        float[] embeddings = file.ReadSingles("token_embd.weight");
+        Tensor vectors = tensor(embeddings).view(-1, 32).index_select(0, tensor([.. prompt.Select(token => (long)token)]));
+        Tensor logits = frozen.HiddenStates(vectors.unsqueeze(0), [prompt.Length])[0].matmul(tensor(file.ReadSingles("output.weight")).view(-1, 32).t());
+        using LlamaModel model = LlamaModel.Load(path);
+        float[] plain = Native(model, prompt);
+        ILanguageModelAdapter adapter = model.LoadAdapter(_folder["adapter.gguf"]);
+        float[] adapted = Native(model, prompt, adapter);
+        Close([.. adapted.Select(value => (double)value)], logits.contiguous().data<float>().ToArray(), "logits", bound);
+        Assert.True(plain.Zip(adapted, (p, a) => Math.Abs(p - a)).Max() > 0.1 * adapted.Max(Math.Abs));
+    }
+
     [Fact]
     public void What_is_no_Llama_of_this_kind_is_refused()
     {
@@ -109,9 +145,11 @@ public sealed class TorchLlamaTests : IDisposable
         static float[] Values(Tensor tensor) => tensor.contiguous().data<float>().ToArray();
     }
 
-    private static float[] Native(LlamaModel model, int[] prompt)
+    private static float[] Native(LlamaModel model, int[] prompt, ILanguageModelAdapter? adapter = null)
     {
         using ILanguageModelContext context = model.CreateContext(new LanguageModelContextOptions { Capacity = 256, BatchSize = 64, Threads = 1 });
+        if (adapter is not null)
+            context.Attach((adapter, 1));
         var batch = new LanguageModelBatch();
         foreach (int token in prompt)
             batch.Add(token, 0, output: true);
