@@ -190,6 +190,13 @@ internal static class OpCases
         new("index_put_ of a range", [s_matrix, [Columns]], t => t[0].clone().index_put_(t[1], TensorIndex.Single(3)), x => [.. x[0].Select((v, i) => i / Columns == 3 ? x[1][i % Columns] : v)]),
         new("index_put_, added", [s_matrix, [3]], t => t[0].clone().index_put_(t[1], [tensor(new long[] { 1, 1, 0 }), tensor(new long[] { 2, 2, 0 })], true), x =>
             [.. x[0].Select((v, i) => i == Columns + 2 ? v + x[1][0] + x[1][1] : i == 0 ? v + x[1][2] : v)]),
+        new("view_as_complex, view_as_real", [[Rows, Inner, 2], [Rows, Inner, 2]], t => view_as_real(view_as_complex(t[0]) * view_as_complex(t[1])), x => ComplexProducts(x[0], x[1])),
+        new("view_as_complex, changed in place", [[Rows, Inner, 2], [Rows, Inner, 2]], t =>
+        {
+            Tensor changed = t[0].clone();
+            _ = view_as_complex(changed).mul_(view_as_complex(t[1]));
+            return changed;
+        }, x => ComplexProducts(x[0], x[1])),
         new("copies", [s_matrix], t => t[0].clone().alias().type_as(t[0]).view_as(t[0]).contiguous(), x => x[0]),
     ];
 
@@ -245,6 +252,9 @@ internal static class OpCases
 
     /// <summary>Per row, different columns.</summary>
     private static Tensor Places(int count) => tensor(Enumerable.Range(0, Rows).SelectMany(r => Enumerable.Range(0, count).Select(c => (long)((r + (3 * c)) % Columns))).ToArray(), [Rows, count]);
+
+    /// <summary>Of pairs (real, imaginary).</summary>
+    private static double[] ComplexProducts(double[] a, double[] b) => [.. Enumerable.Range(0, a.Length).Select(i => i % 2 == 0 ? (a[i] * b[i]) - (a[i + 1] * b[i + 1]) : (a[i - 1] * b[i]) + (a[i] * b[i - 1]))];
 
     private static double[] Scattered(double[] into, double[] values, bool add)
     {

@@ -130,6 +130,8 @@ public static partial class torch
         public Tensor reshape(params long[] shape) => Aten.Call("reshape", this, shape);
         public Tensor view(params long[] shape) => Aten.Call("view", this, shape);
         public Tensor view_as(Tensor other) => view(other.shape);
+        public Tensor view_as_complex() => Aten.Call("view_as_complex", this);
+        public Tensor view_as_real() => Aten.Call("view_as_real", this);
         public Tensor flatten(long start_dim = 0, long end_dim = -1) => Aten.Call("flatten.using_ints", this, start_dim, end_dim);
         public Tensor unsqueeze(long dim) => Aten.Call("unsqueeze", this, dim);
         public Tensor squeeze(long? dim = null) => dim is { } given ? Aten.Call("squeeze.dim", this, given) : Aten.Call("squeeze", this);

@@ -18,6 +18,8 @@ public static partial class torch
         Float16 = 5,
         Float32 = 6,
         Float64 = 7,
+        ComplexFloat32 = 9,
+        ComplexFloat64 = 10,
         Bool = 11,
         BFloat16 = 15,
     }

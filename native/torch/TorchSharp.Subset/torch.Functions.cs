@@ -98,6 +98,8 @@ public static partial class torch
     public static Tensor reshape(Tensor input, params long[] shape) => input.reshape(shape);
     public static Tensor permute(Tensor input, params long[] permutation) => input.permute(permutation);
     public static Tensor transpose(Tensor input, long dim0, long dim1) => input.transpose(dim0, dim1);
+    public static Tensor view_as_complex(Tensor input) => input.view_as_complex();
+    public static Tensor view_as_real(Tensor input) => input.view_as_real();
     public static Tensor flip(Tensor input, params long[] dims) => input.flip(dims);
     public static Tensor clone(Tensor input) => input.clone();
     public static Tensor bernoulli(Tensor input, Generator? generator = null) => input.bernoulli(generator);

@@ -20,6 +20,7 @@ internal static class TrainCommand
         train.Add(TrainMmRqVaeCommand.Create());
         train.Add(TrainRqVaeCommand.Create(QuantizerKind.Hvq));
         train.Add(TrainSasRecCommand.Create());
+        train.Add(TrainSidLmCommand.Create());
         return train;
     }
 

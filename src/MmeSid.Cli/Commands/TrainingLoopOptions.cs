@@ -28,6 +28,8 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
 
     private readonly Option<int> _warmUp = new("--warm-up") { Description = "Steps over which the learning rate rises from 0.", DefaultValueFactory = _ => defaults.WarmUpSteps, HelpName = "steps" };
 
+    private readonly Option<int> _accumulate = new("--accumulate") { Description = "Batches whose gradients are averaged for one step.", DefaultValueFactory = _ => defaults.Accumulate, HelpName = "count" };
+
     private readonly Option<double> _norm = new("--gradient-norm") { Description = "Scale gradients down to this norm; 0 leaves them.", DefaultValueFactory = _ => defaults.GradientNorm, HelpName = "norm" };
 
     private readonly Option<int> _patience = new("--patience") { Description = "Stop after so many epochs without gain; 0 never stops early.", DefaultValueFactory = _ => defaults.Patience, HelpName = "epochs" };
@@ -54,7 +56,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_epochs, _rate, _decay, _schedule, _warmUp, _norm, _patience, _keep, _device, _checkpoint])
+        foreach (Option option in (Option[])[_epochs, _rate, _decay, _schedule, _warmUp, _accumulate, _norm, _patience, _keep, _device, _checkpoint])
             command.Add(option);
     }
 
@@ -80,6 +82,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
             WeightDecay = run.Need(_decay),
             Schedule = run.Need(_schedule) == NameOf(LearningRateSchedule.Cosine) ? LearningRateSchedule.Cosine : LearningRateSchedule.Constant,
             WarmUpSteps = run.Need(_warmUp),
+            Accumulate = run.Need(_accumulate),
             GradientNorm = run.Need(_norm),
             Patience = run.Need(_patience),
             Keep = run.Need(_keep) == NameOf(KeptEpoch.Last) ? KeptEpoch.Last : KeptEpoch.Best,
@@ -99,7 +102,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <summary>The options by their names on the command line, for the description of what was trained.</summary>
     public static OptionTexts Texts(LoopOptions options) => new OptionTexts()
         .Add("epochs", options.Epochs).Add("learning-rate", options.LearningRate).Add("weight-decay", options.WeightDecay).Add("schedule", NameOf(options.Schedule))
-        .Add("warm-up", options.WarmUpSteps).Add("gradient-norm", options.GradientNorm).Add("patience", options.Patience).Add("keep", NameOf(options.Keep));
+        .Add("warm-up", options.WarmUpSteps).Add("accumulate", options.Accumulate).Add("gradient-norm", options.GradientNorm).Add("patience", options.Patience).Add("keep", NameOf(options.Keep));
 
     /// <summary>Trains with a bar that shows the steps, the time left and the last epoch; each epoch is a line of detail.</summary>
     /// <param name="run">The command.</param>
@@ -108,7 +111,7 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <param name="scoreName">What the learner's validation measures; null where there is none.</param>
     /// <exception cref="IOException">No checkpoint can be written where the options say; found before the work.</exception>
     public static LoopResult Train(CommandRun run, ILearner learner, LoopOptions options, string? scoreName = null) =>
-        run.Progress.Step("train", (long)options.Epochs * learner.StepsPerEpoch, "steps", step =>
+        run.Progress.Step("train", (long)options.Epochs * learner.StepsPerEpoch / options.Accumulate, "steps", step =>
         {
             if (options.CheckpointPath is { } checkpoint)
             {

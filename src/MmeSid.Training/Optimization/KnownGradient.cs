@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MmeSid.Training.Optimization;
@@ -16,5 +17,21 @@ internal static class KnownGradient
     /// <param name="variable">x, of any shape.</param>
     /// <param name="gradient">g = ∂v/∂x, of the same shape.</param>
     public static Tensor At(Tensor value, Tensor variable, Tensor gradient) =>
-        value.detach() + (gradient.detach() * (variable - variable.detach())).sum();
+        At(value, [(variable, gradient)]);
+
+    /// <summary>The same for several variables.</summary>
+    /// <param name="value">v, a finite scalar.</param>
+    /// <param name="known">Each variable with its gradient, of the same shape.</param>
+    public static Tensor At(Tensor value, IEnumerable<(Tensor Variable, Tensor Gradient)> known)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor result = value.detach();
+        foreach ((Tensor variable, Tensor gradient) in known)
+        {
+            // ⟨g, x⟩ less itself: one pass over the values, and exactly zero.
+            Tensor product = gradient.detach().flatten().dot(variable.flatten());
+            result = result + (product - product.detach());
+        }
+        return result.MoveToOuterDisposeScope();
+    }
 }

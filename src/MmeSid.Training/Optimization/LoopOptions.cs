@@ -41,6 +41,12 @@ public sealed record LoopOptions
     /// <summary>Steps over which the rate rises linearly from 0.</summary>
     public int WarmUpSteps { get; init; }
 
+    /// <summary>
+    /// Batches of the learner whose gradients are averaged for one step of the optimizer, at least 1: a larger batch in the memory of a smaller one. The last step of an epoch may have fewer. Steps,
+    /// warm-up and progress count those of the optimizer.
+    /// </summary>
+    public int Accumulate { get; init; } = 1;
+
     /// <summary>Gradients are scaled down to this Euclidean norm over all parameters; 0 leaves them.</summary>
     public double GradientNorm { get; init; }
 
@@ -90,6 +96,7 @@ public sealed record LoopOptions
         Require(double.IsFinite(WeightDecay) && WeightDecay >= 0, "the weight decay", WeightDecay, "a number of at least 0");
         Require(SecondMoment is > 0 and < 1, "the decay of the mean of squares", SecondMoment, "a number between 0 and 1");
         Require(WarmUpSteps >= 0, "the number of warm-up steps", WarmUpSteps, "at least 0");
+        Require(Accumulate >= 1, "the number of batches per step", Accumulate, "at least 1");
         Require(double.IsFinite(GradientNorm) && GradientNorm >= 0, "the gradient norm", GradientNorm, "a number of at least 0");
         Require(Patience >= 0, "the patience", Patience, "at least 0 epochs");
         Require(ValidateEvery >= 1, "the number of epochs between validations", ValidateEvery, "at least 1");

@@ -30,7 +30,8 @@ public static class TrainingLoop
         using AdamW optimizer = optim.AdamW(learner.Module.parameters(), options.LearningRate, beta2: options.SecondMoment, weight_decay: options.WeightDecay);
         var best = new Dictionary<string, Tensor>();
         LoopState state = Load(learner.Module, optimizer, best, options) ?? new LoopState();
-        long steps = (long)options.Epochs * learner.StepsPerEpoch;
+        int stepsPerEpoch = StepsPerEpoch(learner, options);
+        long steps = (long)options.Epochs * stepsPerEpoch;
         long lastSave = Stopwatch.GetTimestamp();
         bool stopped = IsOutOfPatience(state, options);
         try
@@ -38,7 +39,7 @@ public static class TrainingLoop
             while (state.Epoch < options.Epochs && !stopped)
             {
                 learner.Module.train();
-                while (state.Step < learner.StepsPerEpoch)
+                while (state.Step < stepsPerEpoch)
                 {
                     cancellation.ThrowIfCancellationRequested();
                     Step(learner, optimizer, state, options, steps);
@@ -49,11 +50,11 @@ public static class TrainingLoop
                         problem = Save(learner.Module, optimizer, best, state, options);
                         lastSave = Stopwatch.GetTimestamp();
                     }
-                    progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch + state.Step, steps, null, problem));
+                    progress?.Report(new LoopProgress((long)state.Epoch * stepsPerEpoch + state.Step, steps, null, problem));
                 }
                 EpochReport report = EndEpoch(learner, best, state, options, steps, cancellation);
                 stopped = IsOutOfPatience(state, options);
-                progress?.Report(new LoopProgress((long)state.Epoch * learner.StepsPerEpoch, steps, report));
+                progress?.Report(new LoopProgress((long)state.Epoch * stepsPerEpoch, steps, report));
             }
         }
         catch (OperationCanceledException)
@@ -66,15 +67,32 @@ public static class TrainingLoop
         return new LoopResult(state.Epochs, state.BestEpoch, options.Keep == KeptEpoch.Best ? state.BestEpoch : state.Epoch, stopped);
     }
 
+    /// <summary>Steps of the optimizer in an epoch.</summary>
+    private static int StepsPerEpoch(ILearner learner, LoopOptions options) => (learner.StepsPerEpoch + options.Accumulate - 1) / options.Accumulate;
+
     private static void Step(ILearner learner, AdamW optimizer, LoopState state, LoopOptions options, long steps)
     {
         long start = Stopwatch.GetTimestamp();
-        long step = (long)state.Epoch * learner.StepsPerEpoch + state.Step;
+        long step = (long)state.Epoch * StepsPerEpoch(learner, options) + state.Step;
         foreach (optim.ILearningRateController group in optimizer.ParamGroups)
             group.LearningRate = options.RateAt(step, steps);
         using DisposeScope scope = NewDisposeScope();
         optimizer.zero_grad();
-        StepLoss loss = learner.Loss(state.Epoch, state.Step);
+        int first = state.Step * options.Accumulate, end = Math.Min(first + options.Accumulate, learner.StepsPerEpoch);
+        for (int batch = first; batch < end; batch++)
+            Differentiate(learner, state, options, batch, end - first);
+        if (options.GradientNorm > 0)
+            _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
+        _ = optimizer.step();
+        using (no_grad())
+            learner.AfterStep(state.Epoch, end - 1);
+        state.Seconds += Stopwatch.GetElapsedTime(start).TotalSeconds;
+    }
+
+    private static void Differentiate(ILearner learner, LoopState state, LoopOptions options, int batch, int batches)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        StepLoss loss = learner.Loss(state.Epoch, batch);
         double total = Add("", loss.Total);
         foreach ((string name, Tensor value) in loss.Parts)
             Add(name, value);
@@ -85,13 +103,7 @@ public static class TrainingLoop
         }
         if (!loss.Total.requires_grad)
             throw new ArgumentException("the loss depends on nothing that is trained: the weights of all its parts that have a gradient are zero");
-        loss.Total.backward();
-        if (options.GradientNorm > 0)
-            _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
-        _ = optimizer.step();
-        using (no_grad())
-            learner.AfterStep(state.Epoch, state.Step);
-        state.Seconds += Stopwatch.GetElapsedTime(start).TotalSeconds;
+        (batches == 1 ? loss.Total : loss.Total / batches).backward();
 
         double Add(string name, Tensor value)
         {
@@ -116,7 +128,7 @@ public static class TrainingLoop
                 throw Diverged($"the model cannot be judged after epoch {state.Epoch + 1}", options);
         }
         double count = learner.StepsPerEpoch;
-        double rate = options.RateAt(((state.Epoch + 1L) * learner.StepsPerEpoch) - 1, steps);
+        double rate = options.RateAt(((state.Epoch + 1L) * StepsPerEpoch(learner, options)) - 1, steps);
         var report = new EpochReport(state.Epoch + 1, state.Sums[""] / count,
             state.Sums.Skip(1).ToDictionary(part => part.Key, part => part.Value / count), score, rate, state.Seconds);
         double gain = score ?? (judged ? -report.Loss : double.NegativeInfinity);

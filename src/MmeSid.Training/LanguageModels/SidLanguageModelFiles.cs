@@ -1,0 +1,94 @@
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+using MmeSid.Engine.Sids;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MmeSid.Training.LanguageModels;
+
+/// <summary>The files of a <see cref="SidLanguageModel"/>.</summary>
+public static class SidLanguageModelFiles
+{
+    /// <summary>Its kind in <c>model.json</c>.</summary>
+    public const string Kind = "sid-lm";
+
+    /// <summary>The transformer, a complete model that llama.cpp runs.</summary>
+    public const string BaseName = "base.gguf";
+
+    /// <summary>The SIDs that it was trained on, uint16 [n, L].</summary>
+    public const string SidsName = "sids.npy";
+
+    /// <summary>Name of the input vectors in <see cref="ModelFolder.WeightsName"/>, [T + 1, H].</summary>
+    public const string EmbeddingsName = "sid.embeddings";
+
+    /// <summary>Name of what scores codes, [T, H].</summary>
+    public const string HeadName = "sid.head";
+
+    private const string kBegin = "<begin>";
+
+    /// <summary>Completes an output folder that the caller commits: vectors, SIDs, items and description join the other files, which are there already.</summary>
+    /// <param name="model">Trained.</param>
+    /// <param name="output">The folder; holds <paramref name="others"/>.</param>
+    /// <param name="description">What it is.</param>
+    /// <param name="bundle">What it was trained on.</param>
+    /// <param name="others">Names of further files, such as <see cref="BaseName"/>.</param>
+    public static void WriteModel(this SidLanguageModel model, OutputFolder output, ModelDescription description, SidBundle bundle, params IReadOnlyList<string> others)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(output);
+        ArgumentNullException.ThrowIfNull(bundle);
+        using (DisposeScope scope = NewDisposeScope())
+            TensorFile.Save(Path.Combine(output.Path, ModelFolder.WeightsName), [(EmbeddingsName, model.Embeddings), (HeadName, model.Head)]);
+        using (FileStream stream = File.Create(Path.Combine(output.Path, SidsName)))
+        {
+            var sids = new NpyWriter<ushort>(stream, bundle.Sids.Count, bundle.Levels);
+            sids.Write(bundle.Sids.Codes);
+            sids.Complete();
+        }
+        ModelFolder.Write(output, description, bundle.Items, [SidsName, .. others]);
+    }
+
+    /// <summary>
+    /// Writes transformer and vectors as one GGUF file of float32. Its tokens are the codes by their names (<c>&lt;a_12&gt;</c>) and the begin vector; a token's embedding is the code's
+    /// input vector, its row of the output the code's of the head.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="stream">Any writable stream.</param>
+    public static void WriteGguf(this SidLanguageModel model, Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable frozen = no_grad();
+        var tensors = new List<(string Name, Tensor Rows)> { ("token_embd.weight", model.Embeddings) };
+        tensors.AddRange(model.Transformer.Tensors());
+        if (!model.Tied)
+            tensors.Add(("output.weight", cat([model.Head, zeros_like(model.Embeddings.narrow(0, 0, 1))], 0)));
+        var writer = new GgufWriter(stream, Metadata(model), [.. tensors.Select(entry => new GgufTensor(entry.Name, GgufTensorType.F32, entry.Rows.shape))]);
+        foreach ((_, Tensor rows) in tensors)
+        {
+            using Tensor stored = rows.detach().to(float32).cpu().contiguous();
+            writer.Write(stored.bytes);
+        }
+        writer.Complete();
+    }
+
+    private static GgufMetadata Metadata(SidLanguageModel model)
+    {
+        LlamaShape shape = model.Transformer.Shape;
+        SidVocabulary vocabulary = model.Vocabulary;
+        string[] tokens = [.. vocabulary.Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), kBegin];
+        GgufMetadata metadata = shape.Metadata();
+        metadata["general.name"] = Kind;
+        metadata[$"{LlamaShape.Architecture}.vocab_size"] = (uint)tokens.Length;
+        metadata["tokenizer.ggml.model"] = "gpt2";
+        metadata["tokenizer.ggml.pre"] = "llama-bpe";
+        metadata["tokenizer.ggml.tokens"] = tokens;
+        // Control tokens: no text from outside spells them.
+        metadata["tokenizer.ggml.token_type"] = Enumerable.Repeat(3, tokens.Length).ToArray();
+        metadata["tokenizer.ggml.merges"] = Array.Empty<string>();
+        metadata["tokenizer.ggml.bos_token_id"] = (uint)vocabulary.Tokens;
+        metadata["tokenizer.ggml.eos_token_id"] = (uint)vocabulary.Tokens;
+        metadata["tokenizer.ggml.add_bos_token"] = true;
+        return metadata;
+    }
+}
