@@ -20,7 +20,9 @@ public interface ILearner
     /// <param name="step">In the epoch, from 0.</param>
     StepLoss Loss(int epoch, int step);
 
-    /// <summary>Called without gradients after the optimizer's step: moving averages, codes that are restarted.</summary>
+    /// <summary>
+    /// Called without gradients after each batch, for the last batch of a step of the optimizer after that: moving averages, codes that are restarted. The tensors of <see cref="Loss"/> are still there.
+    /// </summary>
     void AfterStep(int epoch, int step)
     {
     }

@@ -80,18 +80,25 @@ public static class TrainingLoop
         optimizer.zero_grad();
         int first = state.Step * options.Accumulate, end = Math.Min(first + options.Accumulate, learner.StepsPerEpoch);
         for (int batch = first; batch < end; batch++)
+        {
+            // What the learner needs afterwards lives as long as its batch.
+            using DisposeScope room = NewDisposeScope();
             Differentiate(learner, state, options, batch, end - first);
-        if (options.GradientNorm > 0)
-            _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
-        _ = optimizer.step();
-        using (no_grad())
-            learner.AfterStep(state.Epoch, end - 1);
+            if (batch == end - 1)
+            {
+                if (options.GradientNorm > 0)
+                    _ = nn.utils.clip_grad_norm_(learner.Module.parameters(), options.GradientNorm);
+                _ = optimizer.step();
+            }
+            using (no_grad())
+                learner.AfterStep(state.Epoch, batch);
+        }
         state.Seconds += Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
+    // Adds the batch's share of the gradient. Tensors stay in the caller's scope.
     private static void Differentiate(ILearner learner, LoopState state, LoopOptions options, int batch, int batches)
     {
-        using DisposeScope scope = NewDisposeScope();
         StepLoss loss = learner.Loss(state.Epoch, batch);
         double total = Add("", loss.Total);
         foreach ((string name, Tensor value) in loss.Parts)
