@@ -70,7 +70,7 @@ public sealed class MmRqVae : QuantizerModel
         {
             if (_options.Reconstruction != ReconstructionLoss.None)
                 Add("reconstruction", j, Reconstruction(_vaes[j].Decode(_last[j].Value), rows[j], _options), _options.ReconstructionWeight);
-            Add("rq", j, ResidualLoss.Of(_last[j].Levels, _options.Commitment), _options.ResidualWeight);
+            Add("rq", j, _vaes[j].Codebooks.Loss(_last[j], _options.Commitment), _options.ResidualWeight);
         }
         for (int j = 0; j < _vaes.Count && _options.AlignmentWeight > 0; j++)
         {

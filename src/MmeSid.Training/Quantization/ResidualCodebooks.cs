@@ -1,3 +1,4 @@
+using MmeSid.Training.Optimization;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -69,6 +70,45 @@ public sealed class ResidualCodebooks : nn.Module
                 residual = _options.Path == ResidualPath.EveryLevel ? residual - codeword : residual.detach() - codeword.detach();
         }
         return new QuantizedRows(rows + (sum - rows.detach()), levels, codes);
+    }
+
+    /// <summary>
+    /// <see cref="ResidualLoss"/> of quantized rows, with gradients that are written down instead of walked back through the levels. With d_l = r_l − q_l, the value is
+    /// (1 + μ)/(LBw) Σ_l ‖d_l‖² and
+    /// <code>
+    ///   ∂/∂z = 2μ/(LBw) Σ_l d_l                                              first-level: d_1 alone
+    ///   ∂/∂C_l[k] = −2/(LBw) Σ over the rows of code k of (d_l + μ Σ_{m&gt;l} d_m)       first-level: d_l alone
+    /// </code>
+    /// </summary>
+    /// <param name="quantized">Of <see cref="Quantize"/>.</param>
+    /// <param name="commitment">μ.</param>
+    /// <returns>A scalar that can be differentiated once.</returns>
+    public Tensor Loss(QuantizedRows quantized, double commitment)
+    {
+        ArgumentNullException.ThrowIfNull(quantized);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor rows = quantized.Levels[0].Residual, squares;
+        var known = new List<(Tensor Variable, Tensor Gradient)>();
+        using (no_grad())
+        {
+            double unit = 2.0 / (_levels.Count * rows.numel());
+            bool everyLevel = _options.Path == ResidualPath.EveryLevel;
+            Tensor later = zeros_like(rows);
+            squares = zeros([], dtype: rows.dtype, device: rows.device);
+            for (int level = _levels.Count - 1; level >= 0; level--)
+            {
+                Tensor difference = quantized.Levels[level].Residual.detach() - quantized.Levels[level].Codeword.detach(), flat = difference.flatten();
+                squares.add_(flat.dot(flat));
+                if (_levels[level].Table is Parameter trained)
+                    known.Add((trained, zeros_like(trained).index_add_(0, quantized.Codes[level], everyLevel ? difference.add(later, commitment) : difference, -unit)));
+                if (everyLevel || level == 0)
+                    later.add_(difference);
+            }
+            squares.mul_((1 + commitment) * unit / 2);
+            if (rows.requires_grad && commitment != 0)
+                known.Add((rows, later.mul_(commitment * unit)));
+        }
+        return KnownGradient.At(squares, known).MoveToOuterDisposeScope();
     }
 
     /// <summary>The codes of one level: nearest, or balanced where it is the last and in training mode.</summary>

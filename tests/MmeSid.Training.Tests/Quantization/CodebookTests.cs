@@ -137,6 +137,34 @@ public sealed class CodebookTests
         }
     }
 
+    /// <summary>The loss with known gradients is the one that autograd differentiates through the levels.</summary>
+    [Theory]
+    [InlineData(ResidualPath.EveryLevel, 0.25)]
+    [InlineData(ResidualPath.EveryLevel, 0)]
+    [InlineData(ResidualPath.FirstLevel, 0.25)]
+    public void KnownGradientsAreThoseOfThePlainLoss(ResidualPath path, double commitment)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using ResidualCodebooks codebooks = Residual(path, [4, 3, 5]);
+        Tensor values = randn(Rows, Width);
+        (double Loss, double[][] Gradients) Differentiate(Func<QuantizedRows, Tensor> loss)
+        {
+            foreach (Codebook level in codebooks.Levels)
+                level.zero_grad();
+            Tensor rows = values.clone().requires_grad_(true);
+            // A factor before and behind, as in a whole model.
+            Tensor total = loss(codebooks.Quantize(rows * 3)) * 2;
+            total.backward();
+            return (total.ToDouble(), [rows.grad is null ? new double[values.numel()] : Libtorch.Values(rows.grad), .. codebooks.Levels.Select(level => Libtorch.Values(level.Table.grad!))]);
+        }
+        (double plainLoss, double[][] plain) = Differentiate(quantized => ResidualLoss.Of(quantized.Levels, commitment));
+        (double loss, double[][] known) = Differentiate(quantized => codebooks.Loss(quantized, commitment));
+        Assert.Equal(plainLoss, loss, 1e-5);
+        foreach ((double[] expected, double[] actual) in plain.Zip(known))
+            Libtorch.Near(expected, actual, 1e-6, path.ToString());
+        Assert.All(known.Skip(1), gradient => Assert.Contains(gradient, value => Math.Abs(value) > 1e-3));
+    }
+
     [Fact]
     public void OnlyTheLastLevelIsBalancedAndOnlyInTraining()
     {
