@@ -62,6 +62,19 @@ public static class Mmesid
     /// <summary>Starts without waiting.</summary>
     public static Process Start(params string[] arguments) => Start(arguments, []);
 
+    /// <summary>Starts training on sequences and interrupts it (SIGINT) once steps are done; it must end as an interrupted command does.</summary>
+    public static void InterruptTraining(params string[] arguments)
+    {
+        using Process process = Start(arguments);
+        // The first line says that the sequences are read, the second that steps are done.
+        process.StandardError.ReadLine();
+        process.StandardError.ReadLine();
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+            kill.WaitForExit();
+        process.WaitForExit();
+        Assert.Equal(130, process.ExitCode);
+    }
+
     private static Process Start(string[] arguments, Dictionary<string, string> variables)
     {
         Assert.True(File.Exists(s_program), $"{s_program} was not built");

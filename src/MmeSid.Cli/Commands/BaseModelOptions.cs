@@ -1,6 +1,7 @@
 using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
 using MmeSid.Training.LanguageModels;
 
 namespace MmeSid.Cli.Commands;
@@ -82,9 +83,9 @@ internal sealed class BaseModelOptions
     {
         var texts = new OptionTexts();
         if (run.Get(_base) is { } path)
-            texts.Add("base", path);
+            texts.Add(LanguageModelFiles.BaseOption, path);
         if (lora is not null)
-            texts.Add("lora-r", lora.Rank).Add("lora-alpha", lora.Alpha).Add("lora-dropout", lora.Dropout).Add("lora-targets", string.Join(',', lora.Targets)).Add("lora-scale", 1);
+            texts.Add("lora-r", lora.Rank).Add("lora-alpha", lora.Alpha).Add("lora-dropout", lora.Dropout).Add("lora-targets", string.Join(',', lora.Targets)).Add(LanguageModelFiles.ScaleOption, 1);
         return texts;
     }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
 using MmeSid.Engine.Sids;
 using MmeSid.Llama;
 using MmeSid.Training.LanguageModels;
@@ -18,7 +19,7 @@ internal static class TrainSidLmCommand
 
     public static Command Create()
     {
-        var defaults = new SidLanguageModelOptions();
+        var defaults = new SidLlamaOptions();
         var bundle = new Option<string>("--bundle", "-b") { Description = "The bundle whose SIDs are generated.", HelpName = "folder", Required = true };
         Option<string> output = OutputOptions.Out("The model, a folder.");
         Option<int> layers = Number("--layers", "Transformer layers.", defaults.Layers);
@@ -51,7 +52,7 @@ internal static class TrainSidLmCommand
             DefaultValueFactory = _ => kRefuse,
         }.AcceptOnlyFromAmong(kRefuse, kSkip);
         var loop = new TrainingLoopOptions(new LoopOptions { Epochs = 50, LearningRate = 1e-3, WeightDecay = 0.05, WarmUpSteps = 200, GradientNorm = 1, Patience = 5, Schedule = LearningRateSchedule.Cosine });
-        var command = new Command("sid-lm", "A language model on the SIDs of each user's items: a small Llama trained from scratch, as a GGUF file, or a frozen --base with LoRA. The last event of a user (test) is never seen, the last but one (validation) only judges the epochs.")
+        var command = new Command(SidLanguageModel.Kind, "A language model on the SIDs of each user's items: a small Llama trained from scratch, as a GGUF file, or a frozen --base with LoRA. The last event of a user (test) is never seen, the last but one (validation) only judges the epochs.")
         {
             bundle, SequenceFile.Option, output, layers, dimension, heads, feedForward, dropout, length, batch, embeddings, head, quantize, unknown, validation, OutputOptions.Force,
         };
@@ -62,7 +63,7 @@ internal static class TrainSidLmCommand
         {
             string path = run.Need(output);
             using OutputFolder folder = OutputFolder.Create(path, run.Force, ModelFolder.DescriptionName);
-            var options = new SidLanguageModelOptions
+            var options = new SidLlamaOptions
             {
                 Layers = run.Need(layers),
                 Dimension = run.Need(dimension),
@@ -84,13 +85,13 @@ internal static class TrainSidLmCommand
             var sequences = new SidSequences(events, sids, run.Need(unknown) == kSkip);
             OptionTexts texts = Texts(options, baseModel.IsGiven(run)).Add("codes", string.Join(',', sequences.Vocabulary.Codes)).Add("unknown-items", run.Need(unknown)).Add(baseModel.Texts(run, options.Lora));
             string? baseHash = baseModel.HashOf(run);
-            LoopOptions loopOptions = loop.Read(run, path, SidLanguageModelFiles.Kind, texts.ToString(), hash, sids.Fingerprint, baseHash ?? "");
+            LoopOptions loopOptions = loop.Read(run, path, SidLanguageModel.Kind, texts.ToString(), hash, sids.Fingerprint, baseHash ?? "");
             torch.Device device = loop.Start(run);
             Training.LanguageModels.Llama transformer = baseModel.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape(sequences.Vocabulary.Levels));
-            using SidLanguageModel model = new SidLanguageModel(sequences.Vocabulary, transformer,
+            using SidLlama model = new SidLlama(sequences.Vocabulary, transformer,
                 SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed), options.Tied).to(device);
             options.RequireRoom(transformer.Shape, sequences.Vocabulary.Levels);
-            var learner = new SidLanguageModelLearner(model, sequences, options, run.Seed);
+            var learner = new SidLlamaLearner(model, sequences, options, run.Seed);
             LoopResult trained = TrainingLoopOptions.Train(run, learner, loopOptions, kScore);
             run.Cancellation.ThrowIfCancellationRequested();
             IReadOnlyList<string> others = [];
@@ -107,8 +108,8 @@ internal static class TrainSidLmCommand
                 inputs["base"] = baseHash;
             model.WriteModel(folder, new ModelDescription
             {
-                Kind = SidLanguageModelFiles.Kind,
-                Options = (baseHash is null ? texts.Add("quantize", run.Need(quantize)) : texts).Add("prefix", "").Add("base-sha256", baseHash ?? ModelFolder.HashOf(Path.Combine(folder.Path, SidLanguageModelFiles.BaseName)))
+                Kind = SidLanguageModel.Kind,
+                Options = (baseHash is null ? texts.Add("quantize", run.Need(quantize)) : texts).Add("prefix", "").Add(LanguageModelFiles.HashOption, baseHash ?? ModelFolder.HashOf(Path.Combine(folder.Path, LanguageModelFiles.BaseName)))
                     .Add(TrainingLoopOptions.Texts(loopOptions)).Add("seed", run.Seed).All,
                 Metrics = metrics,
                 Inputs = inputs,
@@ -132,7 +133,7 @@ internal static class TrainSidLmCommand
     }
 
     /// <summary>The size of the weights, where llama.cpp can store rows of these widths in it.</summary>
-    private static LlamaFileType SizeOf(string name, SidLanguageModelOptions options)
+    private static LlamaFileType SizeOf(string name, SidLlamaOptions options)
     {
         LlamaFileType type = Enum.Parse<LlamaFileType>(name, ignoreCase: true);
         if (type == LlamaFileType.F32)
@@ -147,9 +148,9 @@ internal static class TrainSidLmCommand
         return type;
     }
 
-    private static IReadOnlyList<string> WriteBase(CommandRun run, SidLanguageModel model, string folder, LlamaFileType size)
+    private static IReadOnlyList<string> WriteBase(CommandRun run, SidLlama model, string folder, LlamaFileType size)
     {
-        string path = Path.Combine(folder, SidLanguageModelFiles.BaseName), whole = size == LlamaFileType.F32 ? path : path + ".f32";
+        string path = Path.Combine(folder, LanguageModelFiles.BaseName), whole = size == LlamaFileType.F32 ? path : path + ".f32";
         using (FileStream stream = File.Create(whole))
             model.WriteGguf(stream);
         if (size != LlamaFileType.F32)
@@ -157,10 +158,10 @@ internal static class TrainSidLmCommand
             run.Progress.Step("quantize", 0, "", _ => LlamaQuantizer.Quantize(whole, path, size, new LlamaQuantizerOptions { Threads = GlobalOptions.ThreadCount(run.Parsed) }));
             File.Delete(whole);
         }
-        return [SidLanguageModelFiles.BaseName];
+        return [LanguageModelFiles.BaseName];
     }
 
-    private static OptionTexts Texts(SidLanguageModelOptions options, bool withBase)
+    private static OptionTexts Texts(SidLlamaOptions options, bool withBase)
     {
         var texts = new OptionTexts();
         if (!withBase)

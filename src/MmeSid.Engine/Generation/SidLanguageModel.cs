@@ -19,7 +19,14 @@ public sealed class SidLanguageModel : IDisposable
     /// <summary>Its kind in <c>model.json</c>.</summary>
     public const string Kind = "sid-lm";
 
-    private const string kEmbeddings = "sid.embeddings", kHead = "sid.head", kSids = "sids.npy";
+    /// <summary>Name of the input vectors in <see cref="ModelFolder.WeightsName"/>, [T + 1, H].</summary>
+    public const string EmbeddingsName = "sid.embeddings";
+
+    /// <summary>Name of what scores codes, [T, H].</summary>
+    public const string HeadName = "sid.head";
+
+    /// <summary>The SIDs that it was trained on, uint16 [n, L].</summary>
+    public const string SidsName = "sids.npy";
 
     private readonly RowMatrix _embeddings, _head;
     private readonly int[] _codes, _offsets;
@@ -95,13 +102,13 @@ public sealed class SidLanguageModel : IDisposable
         int[] codes = Array.ConvertAll(description.Option<string>("codes").Split(','), text => int.TryParse(text, out int count) && count is > 0 and <= ushort.MaxValue + 1
             ? count
             : throw new InvalidDataException($"{folder.Path}: the model's option 'codes' is '{description.Options["codes"]}', expected the codes of each level, such as 256,256"));
-        SidTable sids = SidTable.ReadNpy(folder.PathOf(kSids));
+        SidTable sids = SidTable.ReadNpy(folder.PathOf(SidsName));
         using SafetensorsFile weights = SafetensorsFile.Open(folder.PathOf(ModelFolder.WeightsName));
-        RowMatrix embeddings = WeightTensors.ReadMatrix(weights, kEmbeddings, codes.Sum(count => (long)count) + 1, 0);
+        RowMatrix embeddings = WeightTensors.ReadMatrix(weights, EmbeddingsName, codes.Sum(count => (long)count) + 1, 0);
         RowMatrix? head = null;
         try
         {
-            head = WeightTensors.ReadMatrix(weights, kHead, embeddings.Count - 1, embeddings.Dimension);
+            head = WeightTensors.ReadMatrix(weights, HeadName, embeddings.Count - 1, embeddings.Dimension);
             return new SidLanguageModel(folder.Items, sids, codes, embeddings, head, description.Option<int>("length"), description.Options.GetValueOrDefault("prefix", ""));
         }
         catch (Exception problem)

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,9 +9,6 @@ namespace MmeSid.Training.LanguageModels;
 /// <summary>Low-rank updates as files: a GGUF adapter for llama.cpp, and the folder form of Hugging Face PEFT.</summary>
 public static class LoraFiles
 {
-    /// <summary>The adapter for llama.cpp.</summary>
-    public const string GgufName = "adapter.gguf";
-
     /// <summary>PEFT's weights.</summary>
     public const string WeightsName = "adapter_model.safetensors";
 
@@ -29,7 +27,7 @@ public static class LoraFiles
         ArgumentNullException.ThrowIfNull(options);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable frozen = no_grad();
-        using (FileStream stream = File.Create(Path.Combine(folder, GgufName)))
+        using (FileStream stream = File.Create(Path.Combine(folder, LanguageModelFiles.AdapterName)))
             GgufLora.Write(stream, LlamaShape.Architecture, (float)options.Alpha, [.. model.Updates.Select(update => new LoraUpdate(update.Name, Values(update.A), Values(update.B), options.Rank))]);
         TensorFile.Save(Path.Combine(folder, WeightsName), model.Updates.SelectMany(update => ((string, Tensor)[])
         [
@@ -46,7 +44,7 @@ public static class LoraFiles
             ["bias"] = "none",
             ["target_modules"] = new JsonArray([.. options.Targets.Select(target => JsonValue.Create(Module(target).Split('.')[^1]))]),
         }.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n");
-        return [GgufName, WeightsName, ConfigName];
+        return [LanguageModelFiles.AdapterName, WeightsName, ConfigName];
 
         static float[] Values(Tensor tensor) => tensor.detach().to(float32).cpu().contiguous().data<float>().ToArray();
     }

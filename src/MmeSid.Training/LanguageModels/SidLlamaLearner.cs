@@ -6,17 +6,17 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.LanguageModels;
 
 /// <summary>
-/// Trains a <see cref="SidLanguageModel"/>: the cross-entropy of every code of every item that a user's training part holds, given what came before. An epoch is judged by the mean
+/// Trains a <see cref="SidLlama"/>: the cross-entropy of every code of every item that a user's training part holds, given what came before. An epoch is judged by the mean
 /// log-probability of the validation items, all their codes together, given the right codes before each (teacher forcing).
 /// </summary>
-public sealed class SidLanguageModelLearner : ILearner
+public sealed class SidLlamaLearner : ILearner
 {
     private const ulong kDropout = 1UL << 32;
     private const ulong kValidation = 1UL << 33;
     private const ulong kUpdates = 1UL << 34;
 
-    private readonly SidLanguageModel _model;
-    private readonly SidLanguageModelOptions _options;
+    private readonly SidLlama _model;
+    private readonly SidLlamaOptions _options;
     private readonly SidSequences _sequences;
     private readonly SidBatches _batches;
     private readonly RandomSource _random;
@@ -29,7 +29,7 @@ public sealed class SidLanguageModelLearner : ILearner
     /// <param name="options">Those of the model.</param>
     /// <param name="seed">Of shuffles, of dropout and of the validation users.</param>
     /// <exception cref="ArgumentException">No user has enough events.</exception>
-    public SidLanguageModelLearner(SidLanguageModel model, SidSequences sequences, SidLanguageModelOptions options, ulong seed)
+    public SidLlamaLearner(SidLlama model, SidSequences sequences, SidLlamaOptions options, ulong seed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(sequences);

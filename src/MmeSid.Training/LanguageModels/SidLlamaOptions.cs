@@ -10,8 +10,8 @@ public enum SidEmbeddingStart
     Random,
 }
 
-/// <summary>Shape and batches of a <see cref="SidLanguageModel"/>. Layers, dimension, heads and feed-forward part are those of a transformer that is trained from scratch.</summary>
-public sealed record SidLanguageModelOptions
+/// <summary>Shape and batches of a <see cref="SidLlama"/>. Layers, dimension, heads and feed-forward part are those of a transformer that is trained from scratch.</summary>
+public sealed record SidLlamaOptions
 {
     /// <summary>Transformer layers.</summary>
     public int Layers { get; init; } = 4;

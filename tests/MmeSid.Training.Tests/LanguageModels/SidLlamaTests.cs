@@ -10,16 +10,16 @@ using TorchSharp.Modules;
 
 namespace MmeSid.Training.Tests.LanguageModels;
 
-public sealed class SidLanguageModelTests : IDisposable
+public sealed class SidLlamaTests : IDisposable
 {
     private const int kItems = 12;
-    private static readonly SidLanguageModelOptions s_small = new() { Layers = 1, Dimension = 8, Heads = 2, FeedForward = 12, Length = 6, BatchItems = 20, Dropout = 0 };
+    private static readonly SidLlamaOptions s_small = new() { Layers = 1, Dimension = 8, Heads = 2, FeedForward = 12, Length = 6, BatchItems = 20, Dropout = 0 };
 
     private readonly DisposeScope _scope;
     private readonly string _folder = Directory.CreateTempSubdirectory("mmesid-training-").FullName;
     private readonly SidBundle _bundle;
 
-    public SidLanguageModelTests()
+    public SidLlamaTests()
     {
         Libtorch.Require();
         _scope = NewDisposeScope();
@@ -82,16 +82,16 @@ public sealed class SidLanguageModelTests : IDisposable
     [InlineData(false)]
     public void TheGradientOfTheLossIsTheCentralDifference(bool tied)
     {
-        SidLanguageModelOptions options = s_small with { Tied = tied, Dropout = 0.3 };
+        SidLlamaOptions options = s_small with { Tied = tied, Dropout = 0.3 };
         SidSequences sequences = Sequences([[1, 5, 9, 2, 3], [7, 8], [4, 4, 4, 4]]);
-        using SidLanguageModel model = Model(sequences, options).to(float64);
+        using SidLlama model = Model(sequences, options).to(float64);
         using (no_grad())
         {
             // Larger than a model starts with, so that no gradient drowns.
             foreach ((string name, Parameter parameter) in model.named_parameters())
                 parameter.copy_(tensor(Libtorch.Numbers(name.Length, parameter.numel(), -0.8, 0.8), parameter.shape));
         }
-        var learner = new SidLanguageModelLearner(model, sequences, options, seed: 1);
+        var learner = new SidLlamaLearner(model, sequences, options, seed: 1);
         StepLoss loss = learner.Loss(0, 0);
         Assert.Equal(loss.Total.ToDouble(), loss.Parts.Average(part => part.Value.ToDouble()), 1e-12);
         loss.Total.backward();
@@ -133,9 +133,9 @@ public sealed class SidLanguageModelTests : IDisposable
     public void ItLearnsWhatFollowsWhat()
     {
         SidSequences sequences = Sequences([.. Enumerable.Range(0, 60).Select(user => (IReadOnlyList<long>)[.. Enumerable.Range(user, 4 + (user % 5)).Select(i => (i % kItems) + 1L)])]);
-        SidLanguageModelOptions options = s_small with { Dimension = 16, FeedForward = 32, BatchItems = 64 };
-        using SidLanguageModel model = Model(sequences, options);
-        var learner = new SidLanguageModelLearner(model, sequences, options, seed: 1);
+        SidLlamaOptions options = s_small with { Dimension = 16, FeedForward = 32, BatchItems = 64 };
+        using SidLlama model = Model(sequences, options);
+        var learner = new SidLlamaLearner(model, sequences, options, seed: 1);
         Assert.Equal(60, learner.ValidationUsers);
         LoopResult trained = TrainingLoop.Run(learner, new LoopOptions { Epochs = 60, LearningRate = 0.02, GradientNorm = 1 }, cancellation: TestContext.Current.CancellationToken);
         Assert.True(trained.Epochs[trained.KeptEpoch - 1].Score > -0.3, $"log-probability of the validation items {trained.Epochs[trained.KeptEpoch - 1].Score}");
@@ -144,7 +144,7 @@ public sealed class SidLanguageModelTests : IDisposable
     [Fact]
     public void HeldOutEventsChangeNoByteAndAnInterruptedRunEndsWithTheSame()
     {
-        SidLanguageModelOptions options = s_small with { Dropout = 0.2, BatchItems = 4 };
+        SidLlamaOptions options = s_small with { Dropout = 0.2, BatchItems = 4 };
         byte[] one = Trained([[1, 2, 3, 4, 5], [2, 3, 4, 1], [5, 4, 3, 2, 1]], null), other = Trained([[1, 2, 3, 5, 4], [2, 3, 1, 4], [5, 4, 3, 1, 2]], null);
         Assert.Equal(one, other);
         Assert.NotEqual(one, Trained([[2, 1, 3, 4, 5], [2, 3, 4, 1], [5, 4, 3, 2, 1]], null));
@@ -154,16 +154,16 @@ public sealed class SidLanguageModelTests : IDisposable
         {
             manual_seed(5);
             SidSequences sequences = Sequences(items);
-            using SidLanguageModel model = Model(sequences, options);
+            using SidLlama model = Model(sequences, options);
             LoopOptions loop = new() { Epochs = 3, ValidateEvery = 3, CheckpointPath = interruptedAfter is null ? null : Path.Combine(_folder, "c.safetensors") };
             if (interruptedAfter is { } steps)
             {
                 using var cancelled = new CancellationTokenSource();
                 manual_seed(5);
-                using SidLanguageModel cut = Model(sequences, options);
-                Assert.Throws<OperationCanceledException>(() => TrainingLoop.Run(new SidLanguageModelLearner(cut, sequences, options, seed: 1), loop, new Steps(steps, cancelled), cancelled.Token));
+                using SidLlama cut = Model(sequences, options);
+                Assert.Throws<OperationCanceledException>(() => TrainingLoop.Run(new SidLlamaLearner(cut, sequences, options, seed: 1), loop, new Steps(steps, cancelled), cancelled.Token));
             }
-            _ = TrainingLoop.Run(new SidLanguageModelLearner(model, sequences, options, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
+            _ = TrainingLoop.Run(new SidLlamaLearner(model, sequences, options, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
             return [.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())];
         }
     }
@@ -185,7 +185,7 @@ public sealed class SidLanguageModelTests : IDisposable
 
     private SidSequences Sequences(IReadOnlyList<IReadOnlyList<long>> items) => new(InteractionSequences.FromItems(items), _bundle, skipUnknown: false);
 
-    private SidLanguageModel Model(SidSequences sequences, SidLanguageModelOptions options) =>
+    private SidLlama Model(SidSequences sequences, SidLlamaOptions options) =>
         new(sequences.Vocabulary, new Llama(options.Shape(sequences.Vocabulary.Levels)), SidVectors.Draw(_bundle, sequences.Vocabulary, options.Dimension, options.Start, 1), options.Tied);
 
     /// <summary>Items 1 … n with different SIDs of 4, 3 and 2 codes.</summary>

@@ -11,7 +11,7 @@ namespace MmeSid.Training.LanguageModels;
 /// P(k | what came before) = softmax_k(head_l[k] · h)        over the K_l codes of level l
 /// </code>
 /// </summary>
-public sealed class SidLanguageModel : nn.Module
+public sealed class SidLlama : nn.Module
 {
     private readonly Llama transformer;
     private readonly Embedding embeddings;
@@ -22,8 +22,8 @@ public sealed class SidLanguageModel : nn.Module
     /// <param name="transformer">Taken over.</param>
     /// <param name="vectors">[T + 1, H] row-major: first values of the input vectors and, where they are not tied, of the head.</param>
     /// <param name="tied">Whether codes are scored by their input vectors.</param>
-    public SidLanguageModel(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied)
-        : base(nameof(SidLanguageModel))
+    public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied)
+        : base(nameof(SidLlama))
     {
         ArgumentNullException.ThrowIfNull(vocabulary);
         ArgumentNullException.ThrowIfNull(transformer);

@@ -1,29 +1,15 @@
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
 using MmeSid.Engine.Sids;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MmeSid.Training.LanguageModels;
 
-/// <summary>The files of a <see cref="SidLanguageModel"/>.</summary>
-public static class SidLanguageModelFiles
+/// <summary>The files of a <see cref="SidLlama"/>.</summary>
+public static class SidLlamaFiles
 {
-    /// <summary>Its kind in <c>model.json</c>.</summary>
-    public const string Kind = "sid-lm";
-
-    /// <summary>The transformer, a complete model that llama.cpp runs.</summary>
-    public const string BaseName = "base.gguf";
-
-    /// <summary>The SIDs that it was trained on, uint16 [n, L].</summary>
-    public const string SidsName = "sids.npy";
-
-    /// <summary>Name of the input vectors in <see cref="ModelFolder.WeightsName"/>, [T + 1, H].</summary>
-    public const string EmbeddingsName = "sid.embeddings";
-
-    /// <summary>Name of what scores codes, [T, H].</summary>
-    public const string HeadName = "sid.head";
-
     private const string kBegin = "<begin>";
 
     /// <summary>Completes an output folder that the caller commits: vectors, SIDs, items and description join the other files, which are there already.</summary>
@@ -31,21 +17,21 @@ public static class SidLanguageModelFiles
     /// <param name="output">The folder; holds <paramref name="others"/>.</param>
     /// <param name="description">What it is.</param>
     /// <param name="bundle">What it was trained on.</param>
-    /// <param name="others">Names of further files, such as <see cref="BaseName"/>.</param>
-    public static void WriteModel(this SidLanguageModel model, OutputFolder output, ModelDescription description, SidBundle bundle, params IReadOnlyList<string> others)
+    /// <param name="others">Names of further files, such as <see cref="LanguageModelFiles.BaseName"/>.</param>
+    public static void WriteModel(this SidLlama model, OutputFolder output, ModelDescription description, SidBundle bundle, params IReadOnlyList<string> others)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(output);
         ArgumentNullException.ThrowIfNull(bundle);
         using (DisposeScope scope = NewDisposeScope())
-            TensorFile.Save(Path.Combine(output.Path, ModelFolder.WeightsName), [(EmbeddingsName, model.Embeddings), (HeadName, model.Head)]);
-        using (FileStream stream = File.Create(Path.Combine(output.Path, SidsName)))
+            TensorFile.Save(Path.Combine(output.Path, ModelFolder.WeightsName), [(SidLanguageModel.EmbeddingsName, model.Embeddings), (SidLanguageModel.HeadName, model.Head)]);
+        using (FileStream stream = File.Create(Path.Combine(output.Path, SidLanguageModel.SidsName)))
         {
             var sids = new NpyWriter<ushort>(stream, bundle.Sids.Count, bundle.Levels);
             sids.Write(bundle.Sids.Codes);
             sids.Complete();
         }
-        ModelFolder.Write(output, description, bundle.Items, [SidsName, .. others]);
+        ModelFolder.Write(output, description, bundle.Items, [SidLanguageModel.SidsName, .. others]);
     }
 
     /// <summary>
@@ -54,7 +40,7 @@ public static class SidLanguageModelFiles
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="stream">Any writable stream.</param>
-    public static void WriteGguf(this SidLanguageModel model, Stream stream)
+    public static void WriteGguf(this SidLlama model, Stream stream)
     {
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
@@ -72,13 +58,13 @@ public static class SidLanguageModelFiles
         writer.Complete();
     }
 
-    private static GgufMetadata Metadata(SidLanguageModel model)
+    private static GgufMetadata Metadata(SidLlama model)
     {
         LlamaShape shape = model.Transformer.Shape;
         SidVocabulary vocabulary = model.Vocabulary;
         string[] tokens = [.. vocabulary.Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), kBegin];
         GgufMetadata metadata = shape.Metadata();
-        metadata["general.name"] = Kind;
+        metadata["general.name"] = SidLanguageModel.Kind;
         metadata[$"{LlamaShape.Architecture}.vocab_size"] = (uint)tokens.Length;
         metadata["tokenizer.ggml.model"] = "gpt2";
         metadata["tokenizer.ggml.pre"] = "llama-bpe";
