@@ -13,7 +13,7 @@ namespace MmeSid.Bench;
 /// </summary>
 internal static class TrainingSuite
 {
-    private const int kLevels = 4, kCodes = 256, kHidden = 3, kItems = 12_101, kMovies = 3_256, kRounds = 2;
+    private const int kLevels = 4, kCodes = 256, kHidden = 3, kItems = 12_101, kMovies = 3_256, kRounds = 5;
     private const string kAsItComes = "as it comes";
 
     private static readonly (string Data, int Items, int[] Dimensions, int Width)[] s_shapes =

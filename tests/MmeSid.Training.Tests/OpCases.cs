@@ -43,6 +43,7 @@ internal static class OpCases
         Unary("sigmoid", t => t.sigmoid(), Sigmoid),
         Unary("log_sigmoid", t => t.log_sigmoid(), x => -Math.Log(1 + Math.Exp(-x))),
         Unary("relu", t => t.relu(), x => Math.Max(x, 0)),
+        Unary("relu_", t => (t * 1).relu_(), x => Math.Max(x, 0)),
         Unary("silu", t => t.silu(), x => x * Sigmoid(x)),
         Unary("gelu", t => t.gelu(), x => x * Erf.NormalDistribution(x)),
         Unary("gelu, tanh", t => t.gelu(GELU.Approximate.tanh), x => 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + (0.044715 * x * x * x))))),

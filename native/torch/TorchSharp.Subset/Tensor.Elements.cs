@@ -134,6 +134,7 @@ public static partial class torch
         public Tensor sqrt_() => Change("sqrt_");
         public Tensor exp_() => Change("exp_");
         public Tensor reciprocal_() => Change("reciprocal_");
+        public Tensor relu_() => Change("relu_");
 
         public Tensor sigmoid() => Aten.Call("sigmoid", this);
         public Tensor log_sigmoid() => Aten.Call("log_sigmoid", this);

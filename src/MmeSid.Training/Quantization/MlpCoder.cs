@@ -36,7 +36,7 @@ public sealed class MlpCoder : nn.Module<Tensor, Tensor>
         using DisposeScope scope = NewDisposeScope();
         Tensor rows = _layers[0].call(input);
         foreach (Linear layer in _layers.Skip(1))
-            rows = layer.call(rows.relu());
+            rows = layer.call(rows.relu_());
         return rows.MoveToOuterDisposeScope();
     }
 

@@ -22,11 +22,13 @@ namespace MmeSid.Training.Quantization;
 ///   ∂MMD/∂s_i = 1/√(α₁m) Σ_α α₁/α Σ_x v_x k_α(s_i, x) (x̃ − s̃_i),   v = 2/(B(B−1)) for x ∈ S, −2/B² for x ∈ T
 /// </code>
 /// (the 2 because s_i stands on both sides of the symmetric sum over S), so that the product of the kernel matrix with <c>[v x̃, 1_S, 1_T]</c> holds both the
-/// gradient and the sums of the value. Kernel matrices are [B, 2B] and, for the value alone, [B, B]; 10·B²·d flop; nothing of [2B, 2B, d] exists, and nothing
-/// is kept for the backward pass but the [B, d] gradient.
+/// gradient and the sums of the value. The kernel matrix is [B, 2B]; that among the targets is needed for the value alone, a block of rows at a time and from
+/// the diagonal on; about 9·B²·d flop; nothing of [2B, 2B, d] exists, and nothing is kept for the backward pass but the [B, d] gradient.
 /// </summary>
 public static class MmdLoss
 {
+    private const long kRowsPerBlock = 256;
+
     /// <summary>α of the paper.</summary>
     public static IReadOnlyList<double> PaperBandwidths { get; } = [0.5];
 
@@ -77,7 +79,7 @@ public static class MmdLoss
         Tensor right = cat([points, one, squares], 1);
         Tensor left = cat([points, squares, one], 1);
         Tensor exponents = left.narrow(0, 0, batch).mm(right.t());
-        Tensor targets = left.narrow(0, batch, batch).mm(right.narrow(0, batch, batch).t());
+        Tensor[] amongTargets = SymmetricSums(left.narrow(0, batch, batch), right.narrow(0, batch, batch), bandwidths);
 
         // [v x̃, 1_S, 1_T]
         Tensor columns = right;
@@ -93,16 +95,34 @@ public static class MmdLoss
         {
             using DisposeScope kernel = NewDisposeScope();
             double ratio = bandwidths[0] / bandwidths[i];
-            bool last = i == bandwidths.Count - 1;
-            Tensor sums = Kernel(exponents, ratio, last).mm(columns);
+            Tensor sums = Kernel(exponents, ratio, i == bandwidths.Count - 1).mm(columns);
             Tensor ofSources = sums.narrow(1, dimension, 1), ofTargets = sums.narrow(1, dimension + 1, 1);
             // k(x, x) = 1 leaves the sums over i ≠ j.
-            value.add_(ofSources.sum() - batch, within).add_(ofTargets.sum(), across).add_(Kernel(targets, ratio, last).sum() - batch, within);
+            value.add_(ofSources.sum() + (amongTargets[i] - 2 * batch), within).add_(ofTargets.sum(), across);
             Tensor pull = (ofSources * (2 * within)).add_(ofTargets, across);
             gradient.add_(sums.narrow(1, 0, dimension), ratio).sub_(pull * ratio * centre);
         }
         double share = average ? 1.0 / bandwidths.Count : 1;
         return ((value * share).add_(2.0 / (batch - 1)).squeeze(), gradient.mul_(scale * share));
+    }
+
+    /// <summary>Σ_{i,j} k_α(t_i, t_j) of each α: the matrix is symmetric, so that of each block of rows what lies left of the diagonal is left out.</summary>
+    private static Tensor[] SymmetricSums(Tensor left, Tensor right, IReadOnlyList<double> bandwidths)
+    {
+        long batch = left.shape[0];
+        Tensor[] sums = [.. bandwidths.Select(_ => zeros([], left.dtype, left.device))];
+        for (long first = 0; first < batch; first += kRowsPerBlock)
+        {
+            using DisposeScope block = NewDisposeScope();
+            long rows = Math.Min(kRowsPerBlock, batch - first);
+            Tensor exponents = left.narrow(0, first, rows).mm(right.narrow(0, first, batch - first).t());
+            for (int i = 0; i < sums.Length; i++)
+            {
+                Tensor kernel = Kernel(exponents, bandwidths[0] / bandwidths[i], i == sums.Length - 1);
+                sums[i].add_(kernel.narrow(1, 0, rows).sum()).add_(kernel.narrow(1, rows, batch - first - rows).sum(), 2);
+            }
+        }
+        return sums;
     }
 
     /// <summary>exp(ratio · exponent), in the exponents' own memory where they are not needed again.</summary>

@@ -47,6 +47,19 @@ public sealed class CodebookTests
             Assert.True(found.Distinct().Count() == Codes && codebook.Nearest(rows).data<long>().ToArray().Distinct().Count() < Codes);
     }
 
+    /// <summary>One pass over the plan, or two products an iteration: whole vectors, pairs of them, and what is left over.</summary>
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(300, 8)]
+    [InlineData(300, 37)]
+    [InlineData(65, 64)]
+    public void BothWaysOfBalancingAgree(int rows, int codes)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor affinity = (rand(rows, codes, float64) * -20).exp();
+        Assert.Equal(SinkhornCodes.InProducts(affinity.clone(), 20).data<long>().ToArray(), SinkhornCodes.InOnePass(affinity, 20).data<long>().ToArray());
+    }
+
     [Fact]
     public void EqualRowsAndCodesBalanceToSomething()
     {

@@ -47,6 +47,15 @@ public sealed class LossTests
         Libtorch.Near([.. expected.Select(value => 3 * value)], Libtorch.Values(source.grad!), Math.Max(Bounds.Difference, 1e-9 * mean), "gradient of MMD");
     }
 
+    /// <summary>More rows than the block in which the kernel among the targets is evaluated, and not a multiple of it.</summary>
+    [Fact]
+    public void MmdOfManyRowsIsThePrintedFormula()
+    {
+        const int Batch = 600;
+        double[] s = Libtorch.Numbers(1, Batch * 3, -2, 2), t = Libtorch.Numbers(2, Batch * 3, -1, 3), bandwidths = [0.5, 2];
+        Assert.Equal(Mmd(s, t, Batch, bandwidths, average: false, null), Value(s, t, Batch, bandwidths, average: false, float64), 1e-9);
+    }
+
     [Fact]
     public void MmdOfEqualPoints()
     {
