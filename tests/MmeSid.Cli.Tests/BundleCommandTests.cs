@@ -70,6 +70,28 @@ public sealed class BundleCommandTests : IDisposable
     }
 
     [Fact]
+    public void SidsFromElsewhereBecomeABundle()
+    {
+        string table = _scratch.Table("x.npy", 150, 4);
+        Mmesid.Run("train", "rq-kmeans", "--embeddings", table, "--codes", "9", "--levels", "3", "--collisions", "none", "--out", _scratch["B"]).Succeeded();
+        string[] import = ["import", "sids", "--sids", _scratch["B/codes.npy"], "--embeddings", table];
+        JsonNode json = JsonNode.Parse(Mmesid.Run([.. import, "--out", _scratch["C"], "--json"]).Succeeded().Output)!;
+        SidBundle ours = SidBundle.Open(_scratch["B"]), theirs = SidBundle.Open(_scratch["C"]);
+        Assert.Equal(ours.Sids.Codes, theirs.Sids.Codes);
+        // Means of the same clusters: no worse than what k-means stopped at.
+        Assert.InRange((double)json["mean_squared_error"]!, 0, ours.Manifest.Metrics["mean_squared_error"] * 1.0001);
+
+        Mmesid.Run([.. import, "--collisions", "resettle", "--out", _scratch["D"]]).Succeeded();
+        SidBundle settled = SidBundle.Open(_scratch["D"]);
+        Assert.Equal(150, settled.Trie.NodeCount(3));
+
+        string fewer = _scratch.Table("y.npy", 149, 4);
+        Mmesid.Run("import", "sids", "--sids", _scratch["B/codes.npy"], "--embeddings", fewer, "--out", _scratch["E"]).FailedWith("150 SIDs", "149 rows");
+        Mmesid.Run("import", "sids", "--sids", table, "--embeddings", table, "--out", _scratch["E"]).FailedWith("Float32", "expected");
+        Assert.DoesNotContain("E", _scratch.Names);
+    }
+
+    [Fact]
     public void JoinedRowsAreNamedBesideTheirCodes()
     {
         string left = _scratch.Table("l.npy", 30, 2, seed: 1), right = _scratch.Table("r.npy", 20, 3, seed: 2);
