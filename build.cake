@@ -130,6 +130,18 @@ Task("Claims")
     DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
 });
 
+Task("Recommendations")
+    .Description("Trains and tests recommenders on real data (MMESID_DATA, else ../shared/data) into bench/results/recommendations.md, by the commands that the page shows. Hours on two cores; what was run before (artifacts/recommendations) is not run again. --suites sids,best,beauty,movies,timeline (none: only the page of what is done)")
+    .IsDependentOn("Build")
+    .Does(() =>
+{
+    var arguments = new ProcessArgumentBuilder().Append("--recommendations").Append("--results").AppendQuoted(MakeAbsolute(Directory("bench/results")).FullPath)
+        .Append("--cache").AppendQuoted(artifacts.Combine("recommendations").FullPath);
+    if (HasArgument("suites"))
+        arguments.Append("--suites").AppendQuoted(Argument<string>("suites"));
+    DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
+});
+
 Task("Demo")
     .Description("Builds, then turns a synthetic catalogue into semantic IDs and shows them: under a minute on two cores.")
     .IsDependentOn("Build")

@@ -8,7 +8,8 @@ var noPeers = new Option<bool>("--no-peers") { Description = "Leaves the peers o
 var readme = new Option<FileInfo?>("--readme") { Description = "README whose results section is rewritten." };
 var quality = new Option<bool>("--quality") { Description = "Also writes quality.md: collisions and semantic degradation on real data." };
 var claims = new Option<bool>("--claims") { Description = "Instead measures the claims of the MME-SID paper again, into mme-sid-claims.md and .json; what was run before is not run again, and with --suites none nothing is run: the page shows what is done." };
-var cache = new Option<DirectoryInfo?>("--cache") { Description = "With --claims: where finished runs and trained recommenders are kept. [default: artifacts/claims of the repository]" };
+var recommendations = new Option<bool>("--recommendations") { Description = "Instead trains and tests recommenders on real data, into recommendations.md; --suites names its tables: sids, best, beauty, movies, timeline. What was run before is not run again." };
+var cache = new Option<DirectoryInfo?>("--cache") { Description = "With --claims and --recommendations: where finished runs and trained models are kept. [default: artifacts/claims or artifacts/recommendations of the repository]" };
 var step = new Option<string?>("--training-step") { Description = "Instead times steps of training for the suite rqvae, which calls this.", Hidden = true };
 var gpu = new Option<bool>("--gpu") { Description = $"Measures a GPU instead, into gpu-<name>.md and .json. Its suites: {string.Join(", ", GpuSuites.Names)}; 'none' only its ceilings." };
 var device = new Option<int>("--device") { Description = "With --gpu: which GPU, 0 the first." };
@@ -18,9 +19,9 @@ var seed = new Option<ulong?>("--seed") { Description = "With --gpu: of 'fuzz'; 
 var steps = new Option<FileInfo?>("--steps") { Description = "With --gpu: lines 'name<tab>outcome<tab>seconds<tab>what it said' of what else ran on the device; shown on the page." };
 var root = new RootCommand("Measures what the machine can do, then the kernels, then their peers, and writes tables of it.")
 {
-    results, suites, quick, noPeers, readme, quality, claims, cache, step, gpu, device, rows, seconds, seed, steps,
+    results, suites, quick, noPeers, readme, quality, claims, recommendations, cache, step, gpu, device, rows, seconds, seed, steps,
 };
-root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick), parsed.GetRequiredValue(suites) != "none") : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
+root.SetAction(parsed => parsed.GetValue(step) is { } job ? TrainingStep.Run(job) : parsed.GetValue(claims) ? RunClaims(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetValue(quick), parsed.GetRequiredValue(suites) != "none") : parsed.GetValue(recommendations) ? RunRecommendations(parsed.GetRequiredValue(results).FullName, parsed.GetValue(cache)?.FullName, parsed.GetRequiredValue(suites)) : parsed.GetValue(gpu) ? GpuBench.Run(new GpuBenchOptions(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), !parsed.GetValue(noPeers), parsed.GetValue(device),
     parsed.GetValue(rows), TimeSpan.FromSeconds(parsed.GetValue(seconds) ?? (parsed.GetValue(quick) ? 1 : 30)), parsed.GetValue(seed) ?? (ulong)Random.Shared.NextInt64(), parsed.GetValue(steps)?.FullName)) : Run(
     parsed.GetRequiredValue(results).FullName, parsed.GetRequiredValue(suites), parsed.GetValue(quick), parsed.GetValue(noPeers), parsed.GetValue(readme)?.FullName, parsed.GetValue(quality)));
@@ -79,6 +80,13 @@ static int RunClaims(string resultsFolder, string? cache, bool quick, bool train
 {
     string repository = Repository();
     Console.WriteLine(Claims.Run(resultsFolder, cache ?? Path.Combine(repository, "artifacts", "claims"), DataFolder(repository), Machine.Describe(repository), quick, train));
+    return 0;
+}
+
+static int RunRecommendations(string resultsFolder, string? cache, string tables)
+{
+    string repository = Repository();
+    Console.WriteLine(Recommendations.Run(resultsFolder, cache ?? Path.Combine(repository, "artifacts", "recommendations"), repository, DataFolder(repository), Machine.Describe(repository), tables));
     return 0;
 }
 

@@ -20,7 +20,7 @@ internal static class EvaluateCommand
             DefaultValueFactory = _ => "test",
         }.AcceptOnlyFromAmong("test", "validation");
         var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "
-            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random.")
+            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. ± is half the 95 % confidence interval over users.")
         {
             model, SequenceFile.Option, split,
         };
@@ -45,13 +45,20 @@ internal static class EvaluateCommand
                     ? NextItemEvaluation.Run(scorer, sequences, which, s_cutoffs, Evaluated)
                     : NextItemEvaluation.Run(trained.Recommender, sequences, which, s_cutoffs, Evaluated);
             });
-            foreach (int k in metrics.Cutoffs)
-                run.Results.Value($"hr@{k}", metrics.HitRate(k), $"{metrics.HitRate(k):F4}");
-            foreach (int k in metrics.Cutoffs)
-                run.Results.Value($"ndcg@{k}", metrics.Ndcg(k), $"{metrics.Ndcg(k):F4}");
-            foreach (int k in metrics.Cutoffs)
-                run.Results.Value($"mrr@{k}", metrics.Mrr(k), $"{metrics.Mrr(k):F4}");
+            (string Name, Func<int, double> Mean, Func<int, double> Margin)[] measures = [("hr", metrics.HitRate, metrics.HitRateMargin), ("ndcg", metrics.Ndcg, metrics.NdcgMargin), ("mrr", metrics.Mrr, metrics.MrrMargin)];
+            foreach ((string name, Func<int, double> mean, Func<int, double> margin) in measures)
+            {
+                foreach (int k in metrics.Cutoffs)
+                    run.Results.Value($"{name}@{k}", mean(k), $"{mean(k):F4} ± {margin(k):F4}");
+            }
             run.Results.Value("users", metrics.Users);
+            if (!run.Json)
+                return;
+            foreach ((string name, _, Func<int, double> margin) in measures)
+            {
+                foreach (int k in metrics.Cutoffs)
+                    run.Results.Value($"{name}@{k}_margin", margin(k));
+            }
         }));
         return command;
     }

@@ -14,7 +14,7 @@ namespace MmeSid.Engine.Evaluation;
 public sealed class RankingMetrics
 {
     private readonly int[] _cutoffs;
-    private readonly double[] _hits, _gains, _reciprocals;
+    private readonly Sums[] _hits, _gains, _reciprocals;
 
     /// <summary>No users yet.</summary>
     /// <param name="cutoffs">The k, at least 1; null for 5, 10 and 20.</param>
@@ -23,7 +23,7 @@ public sealed class RankingMetrics
         _cutoffs = [.. cutoffs ?? [5, 10, 20]];
         foreach (int cutoff in _cutoffs)
             ArgumentOutOfRangeException.ThrowIfLessThan(cutoff, 1, nameof(cutoffs));
-        (_hits, _gains, _reciprocals) = (new double[_cutoffs.Length], new double[_cutoffs.Length], new double[_cutoffs.Length]);
+        (_hits, _gains, _reciprocals) = (new Sums[_cutoffs.Length], new Sums[_cutoffs.Length], new Sums[_cutoffs.Length]);
     }
 
     /// <summary>The k.</summary>
@@ -59,9 +59,9 @@ public sealed class RankingMetrics
                 gain += 1 / Math.Log2(1 + rank);
                 reciprocal += 1.0 / rank;
             }
-            _hits[i] += (double)inside / groupSize;
-            _gains[i] += gain / groupSize;
-            _reciprocals[i] += reciprocal / groupSize;
+            _hits[i].Add((double)inside / groupSize);
+            _gains[i].Add(gain / groupSize);
+            _reciprocals[i].Add(reciprocal / groupSize);
         }
     }
 
@@ -69,13 +69,22 @@ public sealed class RankingMetrics
     public void AddMiss() => Users++;
 
     /// <summary>HR@k, 0 … 1; 0 without users. With one relevant item it is also recall@k.</summary>
-    public double HitRate(int cutoff) => Share(_hits[Index(cutoff)]);
+    public double HitRate(int cutoff) => _hits[Index(cutoff)].Mean(Users);
 
     /// <summary>nDCG@k, 0 … 1; 0 without users. The ideal gain of one relevant item is 1.</summary>
-    public double Ndcg(int cutoff) => Share(_gains[Index(cutoff)]);
+    public double Ndcg(int cutoff) => _gains[Index(cutoff)].Mean(Users);
 
     /// <summary>MRR@k, 0 … 1; 0 without users.</summary>
-    public double Mrr(int cutoff) => Share(_reciprocals[Index(cutoff)]);
+    public double Mrr(int cutoff) => _reciprocals[Index(cutoff)].Mean(Users);
+
+    /// <summary>Half the 95 % confidence interval of <see cref="HitRate"/> as a mean over users drawn at random (normal approximation); 0 below two users.</summary>
+    public double HitRateMargin(int cutoff) => _hits[Index(cutoff)].Margin(Users);
+
+    /// <summary>The same of <see cref="Ndcg"/>.</summary>
+    public double NdcgMargin(int cutoff) => _gains[Index(cutoff)].Margin(Users);
+
+    /// <summary>The same of <see cref="Mrr"/>.</summary>
+    public double MrrMargin(int cutoff) => _reciprocals[Index(cutoff)].Margin(Users);
 
     /// <summary>The rank of an item among all items but those of a history: full ranking, nothing sampled.</summary>
     /// <param name="scores">[items], larger first; equal scores rank by index.</param>
@@ -124,11 +133,29 @@ public sealed class RankingMetrics
     private static bool IsBefore(ReadOnlySpan<float> scores, int item, int target) =>
         scores[item] > scores[target] || (scores[item] == scores[target] && item < target);
 
-    private double Share(double sum) => Users == 0 ? 0 : sum / Users;
-
     private int Index(int cutoff)
     {
         int index = Array.IndexOf(_cutoffs, cutoff);
         return index >= 0 ? index : throw new ArgumentException($"nothing was counted for {cutoff}, only for {string.Join(", ", _cutoffs)}", nameof(cutoff));
+    }
+
+    // What users add to a measure; those who add nothing are in the number of users alone.
+    private struct Sums
+    {
+        // The 97.5 % quantile of the normal distribution.
+        private const double kUpper = 1.959963984540054;
+
+        private double _values, _squares;
+
+        public void Add(double value)
+        {
+            _values += value;
+            _squares += value * value;
+        }
+
+        public readonly double Mean(long users) => users == 0 ? 0 : _values / users;
+
+        public readonly double Margin(long users) =>
+            users < 2 ? 0 : kUpper * Math.Sqrt(Math.Max(0, _squares - (_values * _values / users)) / (users - 1.0) / users);
     }
 }

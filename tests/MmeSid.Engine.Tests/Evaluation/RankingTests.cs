@@ -25,6 +25,20 @@ public sealed class RankingTests
     }
 
     [Fact]
+    public void MarginsAreThoseOfTheMeanOverUsers()
+    {
+        var metrics = new RankingMetrics([10]);
+        metrics.Add(1);
+        metrics.Add(1);
+        metrics.Add(4);
+        metrics.AddMiss();
+        // Reciprocal ranks 1, 1, ¼ and 0: variance 0.265625, over four users.
+        Assert.Equal(1.959964 * Math.Sqrt(0.265625 / 4), metrics.MrrMargin(10), 1e-6);
+        Assert.Equal(1.959964 * Math.Sqrt(0.25 / 4), metrics.HitRateMargin(10), 1e-6);
+        Assert.Equal(0, new RankingMetrics([3]).NdcgMargin(3));
+    }
+
+    [Fact]
     public void NobodyIsNoError() => Assert.Equal(0, new RankingMetrics([3]).HitRate(3));
 
     [Fact]

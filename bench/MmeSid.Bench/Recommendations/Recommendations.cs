@@ -1,0 +1,78 @@
+using System.Globalization;
+using System.Text;
+
+namespace MmeSid.Bench;
+
+/// <summary>Trains and tests recommenders on real data by the commands of <see cref="RecommendationTables"/>, and writes the page of them.</summary>
+internal static class Recommendations
+{
+    private const string kName = "recommendations";
+
+    /// <summary>Runs what is not yet done and writes <c>recommendations.md</c> after every row.</summary>
+    /// <param name="resultsFolder">Where the page goes.</param>
+    /// <param name="work">Where stages keep what they make; a command that was interrupted goes on.</param>
+    /// <param name="repository">Whose program is run, as it was built beside this one.</param>
+    /// <param name="dataFolder">The real data, or null: then nothing is run.</param>
+    /// <param name="machine">For the page.</param>
+    /// <param name="wanted">Keys of tables to run, 'all' or 'none'; the page shows everything that is done.</param>
+    /// <returns>The page's path.</returns>
+    public static string Run(string resultsFolder, string work, string repository, string? dataFolder, Machine machine, string wanted)
+    {
+        var experiments = new RecommendationTables();
+        string[] keys = [.. experiments.Tables.Select(table => table.Key)];
+        string[] chosen = wanted switch { "all" => keys, "none" => [], _ => wanted.Split(',', StringSplitOptions.TrimEntries) };
+        if (chosen.Except(keys).FirstOrDefault() is { } unknown)
+            throw new ArgumentException($"there is no table '{unknown}'; there are {string.Join(", ", keys)}");
+        var runner = new StageRunner(Program(repository), dataFolder ?? "", work, experiments.Stages);
+        foreach (RecommendationTable table in experiments.Tables.Where(table => chosen.Contains(table.Key) && dataFolder is not null))
+        {
+            BenchRun.Say(table.Title);
+            foreach (TableRow row in table.Rows)
+            {
+                runner.Get(row.Test);
+                Write(experiments, runner, resultsFolder, machine);
+            }
+        }
+        return Write(experiments, runner, resultsFolder, machine);
+    }
+
+    // bin/<configuration>/<framework>/ as this program.
+    private static string Program(string repository)
+    {
+        var own = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar));
+        return Path.Combine(repository, "src", "MmeSid.Cli", "bin", own.Parent!.Name, own.Name);
+    }
+
+    private static string Write(RecommendationTables experiments, StageRunner runner, string resultsFolder, Machine machine)
+    {
+        var page = new StringBuilder("# Recommending on real data\n\nWritten by `./build.sh --target Recommendations`; do not edit (the last section is `recommendations.notes.md`). ");
+        page.Append(CultureInfo.InvariantCulture, $"Commit {machine.Commit}, {machine.Date}; {machine.Processor}, {machine.Cores} cores.\n\n");
+        page.Append("Every user's last event is predicted among all items but those of the history; the last but one chooses the epoch. No model, embedding or SID has seen either of them. ");
+        page.Append("± is half the 95 % confidence interval over users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder.\n\n");
+        var shown = new HashSet<Stage>();
+        foreach (RecommendationTable table in experiments.Tables)
+            AppendTable(page, table, runner, shown);
+        string notes = Path.Combine(resultsFolder, $"{kName}.notes.md"), path = Path.Combine(resultsFolder, $"{kName}.md");
+        if (File.Exists(notes))
+            page.Append(File.ReadAllText(notes));
+        Directory.CreateDirectory(resultsFolder);
+        File.WriteAllText(path, page.ToString());
+        return path;
+    }
+
+    private static void AppendTable(StringBuilder page, RecommendationTable table, StageRunner runner, HashSet<Stage> shown)
+    {
+        TableRow[] done = [.. table.Rows.Where(row => runner.Find(row.Test) is not null)];
+        if (done.Length == 0)
+            return;
+        page.Append(CultureInfo.InvariantCulture, $"## {table.Title}\n\n{table.Text}\n\n| |{string.Join('|', table.Columns.Select(column => $" {column.Header} "))}|\n|---|{string.Concat(Enumerable.Repeat("---:|", table.Columns.Count))}\n");
+        foreach (TableRow row in done)
+            page.Append(CultureInfo.InvariantCulture, $"| {row.Name} |{string.Join('|', table.Columns.Select(column => $" {column.Value(row, runner.Find)} "))}|\n");
+        if (done.Length < table.Rows.Count)
+            page.Append(CultureInfo.InvariantCulture, $"\nNot run yet: {string.Join("; ", table.Rows.Except(done).Select(row => row.Name))}.\n");
+        Stage[] commands = [.. done.SelectMany(row => runner.LeadingTo(row.Test)).Distinct().Where(shown.Add)];
+        if (commands.Length > 0)
+            page.Append(CultureInfo.InvariantCulture, $"\n```\n{string.Join('\n', commands.Select(stage => stage.Command))}\n```\n");
+        page.Append('\n');
+    }
+}

@@ -1,0 +1,25 @@
+namespace MmeSid.Bench;
+
+/// <summary>One command of an experiment, as a user types it.</summary>
+/// <param name="Name">Of its result; the file or folder that it makes has the same, under <c>$WORK</c>.</param>
+/// <param name="Command">A line for the shell. <c>$DATA</c> is the folder of the real data, <c>$WORK</c> that of results; it names every stage that it needs by <c>$WORK/name</c>.</param>
+internal sealed record Stage(string Name, string Command)
+{
+    /// <summary>Where stages read what others made.</summary>
+    public const string Work = "$WORK";
+
+    /// <summary>Where stages read the real data.</summary>
+    public const string Data = "$DATA";
+
+    /// <summary>A stage that prints figures of a model.</summary>
+    public static Stage Evaluate(string model, string sequences) => new($"{model}.test", $"mmesid evaluate --model {Work}/{model} --sequences {sequences}");
+
+    /// <summary>Whether it prints an object of figures (<c>--json</c>).</summary>
+    public bool HasFigures => Command.StartsWith("mmesid ", StringComparison.Ordinal);
+
+    /// <summary>Whether it reads what a stage made.</summary>
+    public bool Needs(Stage other) => this != other && Words.Any(word => word == $"{Work}/{other.Name}" || word.EndsWith($"={Work}/{other.Name}", StringComparison.Ordinal)
+        || word.Contains($"{Work}/{other.Name}/", StringComparison.Ordinal));
+
+    private string[] Words => Command.Split(' ');
+}
