@@ -20,6 +20,7 @@ var root = new RootCommand("""
     LookupCommand.Create(),
     InspectCommand.Create(),
     ExportCommand.Create(),
+    QuantizeCommand.Create(),
     EvaluateCommand.Create(),
     RecommendCommand.Create(),
     BenchCommand.Create(),

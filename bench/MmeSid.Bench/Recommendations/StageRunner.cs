@@ -9,9 +9,9 @@ namespace MmeSid.Bench;
 
 /// <summary>What a stage that is done left.</summary>
 /// <param name="Key">Of the commands that led to it.</param>
-/// <param name="Seconds">It took.</param>
+/// <param name="Seconds">It took; null for what was put there by hand.</param>
 /// <param name="Figures">What it printed, or null.</param>
-internal sealed record StageResult(string Key, double Seconds, JsonNode? Figures);
+internal sealed record StageResult(string Key, double? Seconds, JsonNode? Figures);
 
 /// <summary>Runs stages through the shell, each once: what is done is kept in the working folder as long as the command and those before it stay the same.</summary>
 /// <param name="program">Folder of the program <c>mmesid</c>.</param>

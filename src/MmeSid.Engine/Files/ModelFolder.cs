@@ -143,6 +143,12 @@ public sealed class ModelFolder
         }
     }
 
+    /// <summary>Names of all files but the description.</summary>
+    public IReadOnlyCollection<string> Files => _files;
+
+    /// <summary>The files besides the weights and the items.</summary>
+    public IEnumerable<string> Others => _files.Where(name => name is not (kItems or WeightsName));
+
     /// <summary>Whether the model has a file of this name.</summary>
     public bool Has(string name) => _files.Contains(name);
 
