@@ -134,6 +134,41 @@ public sealed class SidLmCommandTests : IDisposable
     }
 
     [Fact]
+    public void Words_before_a_history_are_those_that_were_trained()
+    {
+        Assert.SkipUnless(LlamaLibrary.UnavailableReason is null, LlamaLibrary.UnavailableReason ?? "");
+        string file = new MmeSid.Llama.Tests.TinyLlama().Write(_scratch["tiny.gguf"]), path = _scratch["M"], bundle = Bundle();
+        Mmesid.Run("train", "sid-lm", "--bundle", bundle, "--sequences", Sequences(), "--base", file, "--prefix", "hello he", "--out", path, "--epochs", "3", "--learning-rate", "0.01", "--length", "6",
+            "--batch", "64", "--device", "cpu", "--threads", "1").Succeeded();
+        ModelFolder folder = ModelFolder.Open(path);
+        Assert.Equal("hello he", folder.Description.Options["prefix"]);
+        JsonNode best = JsonNode.Parse(Mmesid.Run("recommend", "--model", path, "--user-history", "4", "--top", "1", "--threads", "1").Succeeded().Output)!;
+
+        // The log-probability of the best SID, from the words, the begin vector, the codes of item 4 and those of the SID.
+        TorchRuntime.Start(1);
+        using DisposeScope scope = NewDisposeScope();
+        using GgufFile opened = GgufFile.Open(file);
+        using SafetensorsFile weights = SafetensorsFile.Open(folder.PathOf(ModelFolder.WeightsName));
+        using MmeSid.Training.LanguageModels.Llama torchModel = MmeSid.Training.LanguageModels.Llama.Load(opened);
+        using LlamaModel words = LlamaModel.Load(file);
+        int[] prefix = words.Tokenize("hello he", false, true);
+        MmeSid.Training.LanguageModels.LlamaPrompt prompt = MmeSid.Training.LanguageModels.LlamaPrompt.Read(opened, prefix, []);
+        MmeSid.Engine.Sids.SidTable sids = MmeSid.Engine.Sids.SidTable.ReadNpy(folder.PathOf("sids.npy"));
+        int item = int.Parse(best["items"]![0]!.ToString()) - 1;
+        long[] rows = [12, .. Rows(3), .. Rows(item)[..2]];
+        Tensor embeddings = TensorFile.Read(weights, "sid.embeddings"), head = TensorFile.Read(weights, "sid.head");
+        Tensor whole = cat([tensor(prompt.Vectors, [prefix.Length, 32L]), embeddings.index_select(0, tensor(rows))], 0);
+        Tensor hidden = torchModel.HiddenStates(whole.unsqueeze(0), [(int)whole.shape[0]])[0];
+        double expected = 0;
+        for (int level = 0; level < 3; level++)
+            expected += hidden.narrow(0, prefix.Length + 3 + level, 1).mm(head.narrow(0, 4 * level, 4).t()).log_softmax(1)[0][sids[item][level]].ToDouble();
+        Assert.Equal(expected, (double)best["scores"]![0]!, 1e-3);
+        Assert.Equal(2, Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", Sequences(), "--prefix", "hello", "--out", _scratch["X"], .. s_small]).ExitCode);
+
+        long[] Rows(int row) => [.. sids[row].ToArray().Select((code, level) => (4L * level) + code)];
+    }
+
+    [Fact]
     public void Killed_training_goes_on_to_the_same_bytes()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent with kill");

@@ -2,12 +2,15 @@ using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Files;
 using MmeSid.Engine.Generation;
+using MmeSid.Kernels;
+using MmeSid.Llama;
 using MmeSid.Training.LanguageModels;
 
 namespace MmeSid.Cli.Commands;
 
 /// <summary>Options of commands that train on top of a frozen language model.</summary>
-internal sealed class BaseModelOptions
+/// <param name="suffix">Whether words may come behind a history.</param>
+internal sealed class BaseModelOptions(bool suffix = false)
 {
     private static readonly LoraOptions s_defaults = new();
 
@@ -17,7 +20,7 @@ internal sealed class BaseModelOptions
         HelpName = "file",
     };
 
-    private readonly Option<bool> _lora = new("--lora") { Description = "Train low-rank updates of the base's weights beside the vectors of codes." };
+    private readonly Option<bool> _lora = new("--lora") { Description = "Train low-rank updates of the base's weights beside the vectors of codes and items." };
 
     private readonly Option<int> _rank = new("--lora-r") { Description = "Rank of the updates.", DefaultValueFactory = _ => s_defaults.Rank, HelpName = "count" };
 
@@ -32,15 +35,25 @@ internal sealed class BaseModelOptions
         HelpName = "names",
     };
 
-    /// <summary>Adds the options to a command; those of LoRA need <c>--lora</c>, which needs <c>--base</c>.</summary>
+    private readonly Option<string> _prefix = Words("--prefix", "before");
+
+    private readonly Option<string>? _suffix = suffix ? Words("--suffix", "behind") : null;
+
+    /// <summary>Adds the options to a command; those of LoRA need <c>--lora</c>, which needs <c>--base</c>, and so do the words around a history.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_base, _lora, _rank, _alpha, _dropout, _targets])
-            command.Add(option);
+        foreach (Option? option in (Option?[])[_base, _lora, _rank, _alpha, _dropout, _targets, _prefix, _suffix])
+        {
+            if (option is not null)
+                command.Add(option);
+        }
         command.Validators.Add(parsed =>
         {
-            if (parsed.GetResult(_lora) is { Implicit: false } && parsed.GetResult(_base) is null)
-                parsed.AddError("--lora needs a --base");
+            foreach (Option? option in (Option?[])[_lora, _prefix, _suffix])
+            {
+                if (option is not null && parsed.GetResult(option) is { Implicit: false } && parsed.GetResult(_base) is null)
+                    parsed.AddError($"{option.Name} needs a --base{(option == _lora ? "" : ": a model that is trained from scratch has no words")}");
+            }
             foreach (Option option in (Option[])[_rank, _alpha, _dropout, _targets])
             {
                 if (parsed.GetResult(option) is { Implicit: false } && parsed.GetResult(_lora) is not { Implicit: false })
@@ -97,4 +110,34 @@ internal sealed class BaseModelOptions
         using GgufFile file = GgufFile.Open(path);
         return run.Progress.Step("load", () => Training.LanguageModels.Llama.Freeze(file, lora));
     }
+
+    /// <summary>The words before a history, perhaps none.</summary>
+    public string PrefixOf(CommandRun run) => run.Need(_prefix);
+
+    /// <summary>The words behind a history, perhaps none.</summary>
+    public string SuffixOf(CommandRun run) => _suffix is null ? "" : run.Need(_suffix);
+
+    /// <summary>The vectors of the words around a history, from the base; split into tokens by llama.cpp, as when the model recommends.</summary>
+    /// <exception cref="BackendUnavailableException">There are words and llama.cpp is not here.</exception>
+    public LlamaPrompt ReadPrompt(CommandRun run)
+    {
+        string prefix = PrefixOf(run), suffix = SuffixOf(run);
+        if (run.Get(_base) is not { } path || (prefix.Length == 0 && suffix.Length == 0))
+            return LlamaPrompt.None;
+        return run.Progress.Step("read words", () =>
+        {
+            using GgufFile file = GgufFile.Open(path);
+            using LlamaModel model = LlamaModel.Load(path, new LlamaModelOptions { GpuLayers = 0 });
+            return LlamaPrompt.Read(file, Tokens(prefix), Tokens(suffix));
+
+            int[] Tokens(string text) => text.Length == 0 ? [] : model.Tokenize(text, addSpecial: false, parseSpecial: true);
+        });
+    }
+
+    private static Option<string> Words(string name, string where) => new(name)
+    {
+        Description = $"With --base: text {where} every history. Names of special tokens in it stand for these tokens.",
+        DefaultValueFactory = _ => "",
+        HelpName = "text",
+    };
 }

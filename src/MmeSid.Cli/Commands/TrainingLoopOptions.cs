@@ -73,15 +73,22 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
     /// <param name="run">The command.</param>
     /// <param name="output">Path of what is trained; names the checkpoint.</param>
     /// <param name="key">What else tells this run from others: data and the model's options.</param>
-    public LoopOptions Read(CommandRun run, string output, params IEnumerable<string> key)
+    public LoopOptions Read(CommandRun run, string output, params IEnumerable<string> key) => Read(run, output, adapted: null, key);
+
+    /// <summary>The options as given.</summary>
+    /// <param name="run">The command.</param>
+    /// <param name="output">Path of what is trained; names the checkpoint.</param>
+    /// <param name="adapted">Learning rate and warm-up where the user gives none, instead of the defaults; or null.</param>
+    /// <param name="key">What else tells this run from others: data and the model's options.</param>
+    public LoopOptions Read(CommandRun run, string output, LoopOptions? adapted, params IEnumerable<string> key)
     {
         LoopOptions options = defaults with
         {
             Epochs = run.Need(_epochs),
-            LearningRate = run.Need(_rate),
+            LearningRate = Given(_rate) ? run.Need(_rate) : (adapted ?? defaults).LearningRate,
             WeightDecay = run.Need(_decay),
             Schedule = run.Need(_schedule) == NameOf(LearningRateSchedule.Cosine) ? LearningRateSchedule.Cosine : LearningRateSchedule.Constant,
-            WarmUpSteps = run.Need(_warmUp),
+            WarmUpSteps = Given(_warmUp) ? run.Need(_warmUp) : (adapted ?? defaults).WarmUpSteps,
             Accumulate = run.Need(_accumulate),
             GradientNorm = run.Need(_norm),
             Patience = run.Need(_patience),
@@ -97,6 +104,8 @@ internal sealed class TrainingLoopOptions(LoopOptions defaults)
         options.Validate();
         string text = string.Join('\n', key.Append(Texts(options).ToString()).Append(run.Seed.ToString(CultureInfo.InvariantCulture)).Append(run.Need(_device)));
         return options with { CheckpointKey = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))) };
+
+        bool Given(Option option) => run.Parsed.GetResult(option) is { Implicit: false };
     }
 
     /// <summary>The options by their names on the command line, for the description of what was trained.</summary>

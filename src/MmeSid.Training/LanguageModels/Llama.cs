@@ -117,6 +117,20 @@ public sealed class Llama : nn.Module
         });
     }
 
+    /// <summary>The same with dropout of the input vectors too, to which the way back leads.</summary>
+    /// <param name="vectors">[N, H]; unchanged.</param>
+    /// <param name="places">Where sequences lie.</param>
+    /// <param name="dropout">Of the vectors and of what layers add to the stream.</param>
+    /// <param name="updates">Dropout of the input of low-rank updates, or null.</param>
+    internal LlamaPass Train(Tensor vectors, PackedSequences places, DropoutMasks dropout, DropoutMasks? updates)
+    {
+        Tensor? mask = dropout.Next(vectors.shape[0], vectors.shape[1], vectors.dtype, vectors.device);
+        if (mask is null)
+            return Run(vectors, places, dropout, updates);
+        LlamaPass pass = Run(vectors.detach() * mask, places, dropout, updates);
+        return pass with { Backward = (gradient, gradients) => pass.Backward(gradient, gradients).mul_(mask) };
+    }
+
     /// <summary>Reads a model of any tensor type that <see cref="GgufBlocks"/> widens, as float32 parameters.</summary>
     /// <exception cref="InvalidDataException">It is no Llama, or a tensor is missing or of another shape.</exception>
     public static Llama Load(GgufFile file)

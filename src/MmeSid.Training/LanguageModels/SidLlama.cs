@@ -16,13 +16,16 @@ public sealed class SidLlama : nn.Module
     private readonly Llama transformer;
     private readonly Embedding embeddings;
     private readonly Parameter? head;
+    private readonly Tensor? prefix;
 
     /// <summary>A transformer and the given vectors.</summary>
     /// <param name="vocabulary">Codes of the levels.</param>
     /// <param name="transformer">Taken over.</param>
     /// <param name="vectors">[T + 1, H] row-major: first values of the input vectors and, where they are not tied, of the head.</param>
     /// <param name="tied">Whether codes are scored by their input vectors.</param>
-    public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied)
+    /// <param name="prompt">Words before every sequence; null for none.</param>
+    /// <exception cref="ArgumentException">The prompt has words behind the sequence, which is where codes are scored.</exception>
+    public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied, LlamaPrompt? prompt = null)
         : base(nameof(SidLlama))
     {
         ArgumentNullException.ThrowIfNull(vocabulary);
@@ -31,12 +34,20 @@ public sealed class SidLlama : nn.Module
         Vocabulary = vocabulary;
         this.transformer = transformer;
         int dimension = transformer.Shape.Dimension;
+        if (prompt is { Suffix: > 0 })
+            throw new ArgumentException($"the prompt has {prompt.Suffix} words behind the history, expected none", nameof(prompt));
+        PrefixLength = prompt?.Count ?? 0;
         embeddings = nn.Embedding(vocabulary.Tokens + 1, dimension);
         using (DisposeScope scope = NewDisposeScope())
         using (no_grad())
         {
             embeddings.weight!.copy_(tensor(vectors, [vocabulary.Tokens + 1, dimension]));
             head = tied ? null : new Parameter(embeddings.weight!.detach().narrow(0, 0, vocabulary.Tokens).clone().DetachFromDisposeScope());
+        }
+        if (PrefixLength > 0)
+        {
+            prefix = tensor(prompt!.Vectors, [PrefixLength, dimension]).DetachFromDisposeScope();
+            register_buffer(nameof(prefix), prefix, persistent: false);
         }
         RegisterComponents();
     }
@@ -49,6 +60,9 @@ public sealed class SidLlama : nn.Module
 
     /// <summary>Input vectors, [T + 1, H]: those of the codes, then the begin vector.</summary>
     public Parameter Embeddings => embeddings.weight!;
+
+    /// <summary>Words before every sequence.</summary>
+    public int PrefixLength { get; }
 
     /// <summary>Whether codes are scored by their input vectors.</summary>
     public bool Tied => head is null;
@@ -69,10 +83,12 @@ public sealed class SidLlama : nn.Module
         gradients.Add(Embeddings, whole);
     }
 
-    /// <summary>Input vectors of rows, [N, H], with a graph behind them.</summary>
+    /// <summary>Input vectors of rows, [N, H], with a graph behind them where gradients are on. Rows behind the begin vector are the words of the prefix.</summary>
     internal Tensor Embed(Tensor rows)
     {
-        using IDisposable graph = enable_grad();
-        return embeddings.call(rows);
+        if (prefix is null)
+            return embeddings.call(rows);
+        using DisposeScope scope = NewDisposeScope();
+        return cat([Embeddings, prefix], 0).index_select(0, rows).MoveToOuterDisposeScope();
     }
 }

@@ -10,8 +10,6 @@ namespace MmeSid.Training.LanguageModels;
 /// <summary>The files of a <see cref="SidLlama"/>.</summary>
 public static class SidLlamaFiles
 {
-    private const string kBegin = "<begin>";
-
     /// <summary>Completes an output folder that the caller commits: vectors, SIDs, items and description join the other files, which are there already.</summary>
     /// <param name="model">Trained.</param>
     /// <param name="output">The folder; holds <paramref name="others"/>.</param>
@@ -45,36 +43,7 @@ public static class SidLlamaFiles
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable frozen = no_grad();
-        var tensors = new List<(string Name, Tensor Rows)> { ("token_embd.weight", model.Embeddings) };
-        tensors.AddRange(model.Transformer.Tensors());
-        if (!model.Tied)
-            tensors.Add(("output.weight", cat([model.Head, zeros_like(model.Embeddings.narrow(0, 0, 1))], 0)));
-        var writer = new GgufWriter(stream, Metadata(model), [.. tensors.Select(entry => new GgufTensor(entry.Name, GgufTensorType.F32, entry.Rows.shape))]);
-        foreach ((_, Tensor rows) in tensors)
-        {
-            using Tensor stored = rows.detach().to(float32).cpu().contiguous();
-            writer.Write(stored.bytes);
-        }
-        writer.Complete();
-    }
-
-    private static GgufMetadata Metadata(SidLlama model)
-    {
-        LlamaShape shape = model.Transformer.Shape;
-        SidVocabulary vocabulary = model.Vocabulary;
-        string[] tokens = [.. vocabulary.Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), kBegin];
-        GgufMetadata metadata = shape.Metadata();
-        metadata["general.name"] = SidLanguageModel.Kind;
-        metadata[$"{LlamaShape.Architecture}.vocab_size"] = (uint)tokens.Length;
-        metadata["tokenizer.ggml.model"] = "gpt2";
-        metadata["tokenizer.ggml.pre"] = "llama-bpe";
-        metadata["tokenizer.ggml.tokens"] = tokens;
-        // Control tokens: no text from outside spells them.
-        metadata["tokenizer.ggml.token_type"] = Enumerable.Repeat(3, tokens.Length).ToArray();
-        metadata["tokenizer.ggml.merges"] = Array.Empty<string>();
-        metadata["tokenizer.ggml.bos_token_id"] = (uint)vocabulary.Tokens;
-        metadata["tokenizer.ggml.eos_token_id"] = (uint)vocabulary.Tokens;
-        metadata["tokenizer.ggml.add_bos_token"] = true;
-        return metadata;
+        string[] tokens = [.. model.Vocabulary.Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), LlamaFiles.Begin];
+        model.Transformer.WriteGguf(stream, SidLanguageModel.Kind, tokens, model.Embeddings, model.Tied ? null : cat([model.Head, zeros_like(model.Embeddings.narrow(0, 0, 1))], 0));
     }
 }

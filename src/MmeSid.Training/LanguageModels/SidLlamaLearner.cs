@@ -11,15 +11,12 @@ namespace MmeSid.Training.LanguageModels;
 /// </summary>
 public sealed class SidLlamaLearner : ILearner
 {
-    private const ulong kDropout = 1UL << 32;
     private const ulong kValidation = 1UL << 33;
-    private const ulong kUpdates = 1UL << 34;
 
     private readonly SidLlama _model;
-    private readonly SidLlamaOptions _options;
     private readonly SidSequences _sequences;
     private readonly SidBatches _batches;
-    private readonly RandomSource _random;
+    private readonly DropoutSchedule _dropout;
     private readonly int[][][] _validation;
     private readonly Device _device;
 
@@ -34,16 +31,11 @@ public sealed class SidLlamaLearner : ILearner
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(sequences);
         ArgumentNullException.ThrowIfNull(options);
-        (_model, _sequences, _options, _random, _device) = (model, sequences, options, new RandomSource(seed), model.Embeddings.device);
-        _batches = new SidBatches(sequences, options.Length, options.BatchItems, seed);
-        int[] users = [.. sequences.Validated];
-        if (options.ValidationUsers > 0 && users.Length > options.ValidationUsers)
-        {
-            _random.Split(kValidation).Shuffle<int>(users);
-            users = users[..options.ValidationUsers];
-        }
-        int[][] histories = [.. users.Select(user => sequences.WithValidation(user)).Select(items => items[^Math.Min(items.Length, options.Length + 1)..])];
-        _validation = [.. SidBatches.InSteps(Enumerable.Range(0, histories.Length).OrderBy(i => histories[i].Length), i => histories[i].Length, options.BatchItems)
+        var random = new RandomSource(seed);
+        (_model, _sequences, _dropout, _device) = (model, sequences, new DropoutSchedule(options, random), model.Embeddings.device);
+        _batches = new SidBatches(sequences, options.Length, options.BatchItems, seed, model.PrefixLength);
+        int[][] histories = [.. sequences.DrawValidated(options.ValidationUsers, random.Split(kValidation)).Select(user => HistorySteps.Last(sequences.WithValidation(user), options.Length))];
+        _validation = [.. HistorySteps.InSteps(Enumerable.Range(0, histories.Length).OrderBy(i => histories[i].Length), i => histories[i].Length, options.BatchItems)
             .Select(step => step.Select(i => histories[i]).ToArray())];
     }
 
@@ -63,21 +55,19 @@ public sealed class SidLlamaLearner : ILearner
     public StepLoss Loss(int epoch, int step)
     {
         SidBatch batch = _batches[epoch, step];
-        var dropout = new DropoutMasks(_options.Dropout, _random.Split(kDropout + (ulong)epoch).Split((ulong)step));
-        DropoutMasks? updates = _options.Lora is { } lora ? new DropoutMasks(lora.Dropout, _random.Split(kUpdates + (ulong)epoch).Split((ulong)step)) : null;
         using DisposeScope scope = NewDisposeScope();
         var gradients = new Gradients(scope);
         Tensor total;
         Tensor[] parts;
         using (no_grad())
         {
-            Tensor vectors = _model.Embed(tensor(batch.Inputs, device: _device));
-            Tensor? mask = dropout.Next(vectors.shape[0], vectors.shape[1], vectors.dtype, _device);
-            LlamaPass pass = _model.Transformer.Run(mask is null ? vectors.detach() : vectors.detach() * mask, batch.Places, dropout, updates);
+            Tensor vectors;
+            using (enable_grad())
+                vectors = _model.Embed(tensor(batch.Inputs, device: _device));
+            LlamaPass pass = _model.Transformer.Train(vectors, batch.Places, _dropout.Stream(epoch, step), _dropout.Updates(epoch, step));
             (parts, Tensor hidden) = Predict(pass.Hidden, batch, gradients);
             total = parts.Aggregate((sum, part) => sum + part) / parts.Length;
-            Tensor stream = pass.Backward(hidden, gradients);
-            gradients.Add(_model.Embeddings, autograd.grad([vectors], [_model.Embeddings], [mask is null ? stream : stream.mul_(mask)])[0]);
+            gradients.Add(_model.Embeddings, autograd.grad([vectors], [_model.Embeddings], [pass.Backward(hidden, gradients)])[0]);
         }
         // The graph of the result holds what it needs of the scope.
         return new StepLoss(KnownGradient.At(total, gradients.All).MoveToOuterDisposeScope(), [.. parts.Select((part, level) => ($"level {level + 1}", part.MoveToOuterDisposeScope()))]);
@@ -93,8 +83,8 @@ public sealed class SidLlamaLearner : ILearner
         {
             cancellation.ThrowIfCancellationRequested();
             using DisposeScope scope = NewDisposeScope();
-            SidBatch batch = SidBatch.Of(_sequences, histories, lastOnly: true);
-            Tensor hidden = _model.Transformer.HiddenStates(_model.Embeddings.detach().index_select(0, tensor(batch.Inputs, device: _device)), batch.Places);
+            SidBatch batch = SidBatch.Of(_sequences, histories, lastOnly: true, _model.PrefixLength);
+            Tensor hidden = _model.Transformer.HiddenStates(_model.Embed(tensor(batch.Inputs, device: _device)), batch.Places);
             for (int level = 0; level < _model.Vocabulary.Levels; level++)
             {
                 Tensor logs = hidden.index_select(0, tensor(batch.Predicting[level], device: _device)).mm(Head(level).t()).log_softmax(1);

@@ -6,93 +6,29 @@ public enum SidEmbeddingStart
     /// <summary>The bundle's codewords, projected where their width is another.</summary>
     Codebooks,
 
-    /// <summary>N(0, 0.02²).</summary>
+    /// <summary>Normally distributed.</summary>
     Random,
 }
 
-/// <summary>Shape and batches of a <see cref="SidLlama"/>. Layers, dimension, heads and feed-forward part are those of a transformer that is trained from scratch.</summary>
-public sealed record SidLlamaOptions
+/// <summary>Shape and batches of a <see cref="SidLlama"/>.</summary>
+public sealed record SidLlamaOptions : LlamaTrainingOptions
 {
-    /// <summary>Transformer layers.</summary>
-    public int Layers { get; init; } = 4;
-
-    /// <summary>H, values of a vector; the heads must divide it.</summary>
-    public int Dimension { get; init; } = 256;
-
-    /// <summary>Attention heads.</summary>
-    public int Heads { get; init; } = 4;
-
-    /// <summary>F, hidden values of the feed-forward parts.</summary>
-    public int FeedForward { get; init; } = 768;
-
-    /// <summary>Share of values dropped in training, of the input vectors and of what each half of a layer adds; 0 up to but not 1.</summary>
-    public double Dropout { get; init; } = 0.2;
-
-    /// <summary>Items of a history that are looked at, the last ones.</summary>
-    public int Length { get; init; } = 50;
-
-    /// <summary>Items that a step predicts.</summary>
-    public int BatchItems { get; init; } = 1024;
-
-    /// <summary>Where the vectors of codes start.</summary>
+    /// <summary>Where the vectors of codes start; at random as N(0, 0.02²).</summary>
     public SidEmbeddingStart Start { get; init; }
 
     /// <summary>Whether codes are scored by their input vectors; otherwise by vectors of their own.</summary>
     public bool Tied { get; init; } = true;
 
-    /// <summary>What is trained of a frozen base beside the vectors of codes; null for nothing, and from scratch.</summary>
-    public LoraOptions? Lora { get; init; }
-
-    /// <summary>Users whose validation item judges an epoch, drawn with the seed; 0 takes all.</summary>
-    public int ValidationUsers { get; init; } = 4096;
-
-    /// <summary>Refuses options outside their range.</summary>
-    /// <exception cref="ArgumentException">Which option, its value, what was expected.</exception>
-    public void Validate()
-    {
-        AtLeastOne(Layers, "the number of layers");
-        AtLeastOne(Dimension, "the dimension");
-        AtLeastOne(Heads, "the number of heads");
-        AtLeastOne(FeedForward, "the width of the feed-forward part");
-        AtLeastOne(Length, "the length of a history");
-        AtLeastOne(BatchItems, "the number of items per step");
-        if (Dimension % Heads != 0)
-            throw new ArgumentException($"{Heads} heads do not divide the dimension {Dimension}");
-        if (Dimension / Heads % 2 != 0)
-            throw new ArgumentException($"{Heads} heads of a dimension {Dimension} have {Dimension / Heads} values each, expected an even number: values are rotated in pairs");
-        if (Dropout is not (>= 0 and < 1))
-            throw new ArgumentException(FormattableString.Invariant($"the dropout is {Dropout}, expected 0 up to but not 1"));
-        Lora?.Validate();
-        if (ValidationUsers < 0)
-            throw new ArgumentException($"the number of validation users is {ValidationUsers}, expected at least 0");
-    }
-
     /// <summary>The shape of the transformer for SIDs of so many codes.</summary>
-    public LlamaShape Shape(int levels) => new()
-    {
-        Dimension = Dimension,
-        Layers = Layers,
-        Heads = Heads,
-        KeyHeads = Heads,
-        HeadSize = Dimension / Heads,
-        FeedForward = FeedForward,
-        // The begin vector, a whole history and the item behind it.
-        Context = 1 + (levels * (Length + 1)),
-    };
+    public LlamaShape Shape(int levels) => ShapeOf(Needed(levels));
 
-    /// <summary>Refuses a base whose context is shorter than the begin vector, a whole history and the item behind it.</summary>
+    /// <summary>Refuses a base whose context is shorter than the prefix, the begin vector, a whole history and the item behind it.</summary>
+    /// <param name="shape">Of the base.</param>
+    /// <param name="levels">Codes of a SID.</param>
+    /// <param name="prefix">Tokens before the begin vector.</param>
     /// <exception cref="ArgumentException">The context and what is needed.</exception>
-    public void RequireRoom(LlamaShape shape, int levels)
-    {
-        ArgumentNullException.ThrowIfNull(shape);
-        int needed = 1 + (levels * (Length + 1));
-        if (shape.Context < needed)
-            throw new ArgumentException($"the model reads {shape.Context} entries, a history of {Length} items of {levels} codes and the item behind it have {needed}: choose a smaller length");
-    }
+    public void RequireRoom(LlamaShape shape, int levels, int prefix = 0) =>
+        RequireContext(shape, prefix + Needed(levels), $"a history of {Length} items of {levels} codes and the item behind it{(prefix > 0 ? $", behind a prefix of {prefix} tokens," : "")}");
 
-    private static void AtLeastOne(int value, string what)
-    {
-        if (value < 1)
-            throw new ArgumentException($"{what} is {value}, expected at least 1");
-    }
+    private int Needed(int levels) => 1 + (levels * (Length + 1));
 }

@@ -31,18 +31,9 @@ public static class SidVectors
             vectors[i] = (float)(Size * random.NextGaussian());
         if (start == SidEmbeddingStart.Random)
             return vectors;
-        Quantizer quantizer = bundle.Quantizer;
-        double[]? projection = null;
-        for (int level = 0; level < Math.Min(vocabulary.Levels, quantizer.Levels); level++)
+        foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, vocabulary, dimension, random).Index())
         {
-            int width = quantizer.Kind == QuantizerKind.Psrq ? quantizer.Dimension : quantizer.CodewordWidth(level);
-            // Levels of a residual quantizer live in one space and keep doing so; sub-spaces have nothing in common.
-            if (projection is null || quantizer.IsProduct)
-                projection = Projection(width, dimension, random.Split(kProjections + (ulong)level));
-            var rows = new double[quantizer.CodeCount(level) * dimension];
-            for (int code = 0; code < quantizer.CodeCount(level); code++)
-                Project(quantizer.Codeword(level, code)[..width], projection, rows.AsSpan(code * dimension, dimension));
-            double size = Math.Sqrt(rows.Sum(value => value * value) / rows.Length);
+            double size = RootMeanSquare(rows);
             if (size == 0)
                 continue;
             for (int i = 0; i < rows.Length; i++)
@@ -50,6 +41,52 @@ public static class SidVectors
         }
         return vectors;
     }
+
+    /// <summary>
+    /// Vectors whose sum over the codes of a SID, q = Σ_l C_l[k_l], stands for the item, as the quantizer's reconstruction does: codewords as they are where they have H values, else projected by a
+    /// random matrix of N(0, 1/H), which keeps lengths and distances about to 1/√H. PSRQ gives the half that is subtracted; an extra digit of settled SIDs starts at zero, as it carries no position.
+    /// </summary>
+    /// <param name="bundle">Whose codebooks.</param>
+    /// <param name="vocabulary">Its codes.</param>
+    /// <param name="dimension">H.</param>
+    /// <param name="start">Codebooks, or N(0, s²) with s the root mean square of the level's codewords, so that both starts are of one size.</param>
+    /// <param name="seed">Of projections and random vectors.</param>
+    /// <returns>[T, H] row-major.</returns>
+    public static float[] DrawSummed(SidBundle bundle, SidVocabulary vocabulary, int dimension, SidEmbeddingStart start, ulong seed)
+    {
+        ArgumentNullException.ThrowIfNull(bundle);
+        ArgumentNullException.ThrowIfNull(vocabulary);
+        var random = new RandomSource(seed);
+        var vectors = new float[checked(vocabulary.Tokens * dimension)];
+        foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, vocabulary, dimension, random).Index())
+        {
+            double scale = WidthOf(bundle.Quantizer, level) == dimension ? 1 : 1 / Math.Sqrt(dimension), size = RootMeanSquare(rows);
+            for (int i = 0; i < rows.Length; i++)
+                vectors[(vocabulary.Offset(level) * dimension) + i] = (float)(scale * (start == SidEmbeddingStart.Random ? size * random.NextGaussian() : rows[i]));
+        }
+        return vectors;
+    }
+
+    /// <summary>The codewords of each level that has a codebook in H values, [K_l, H].</summary>
+    private static IEnumerable<double[]> Codewords(Quantizer quantizer, SidVocabulary vocabulary, int dimension, RandomSource random)
+    {
+        double[]? projection = null;
+        for (int level = 0; level < Math.Min(vocabulary.Levels, quantizer.Levels); level++)
+        {
+            int width = WidthOf(quantizer, level);
+            // Levels of a residual quantizer live in one space and keep doing so; sub-spaces have nothing in common.
+            if (projection is null || quantizer.IsProduct)
+                projection = Projection(width, dimension, random.Split(kProjections + (ulong)level));
+            var rows = new double[quantizer.CodeCount(level) * dimension];
+            for (int code = 0; code < quantizer.CodeCount(level); code++)
+                Project(quantizer.Codeword(level, code)[..width], projection, rows.AsSpan(code * dimension, dimension));
+            yield return rows;
+        }
+    }
+
+    private static int WidthOf(Quantizer quantizer, int level) => quantizer.Kind == QuantizerKind.Psrq ? quantizer.Dimension : quantizer.CodewordWidth(level);
+
+    private static double RootMeanSquare(double[] values) => Math.Sqrt(values.Sum(value => value * value) / values.Length);
 
     /// <summary>[width, dimension]; the identity where both are equal.</summary>
     private static double[] Projection(int width, int dimension, RandomSource random)

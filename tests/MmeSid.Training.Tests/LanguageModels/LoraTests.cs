@@ -1,6 +1,9 @@
 using MmeSid.Engine;
+using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Sids;
 using MmeSid.Training.LanguageModels;
+using MmeSid.Training.Optimization;
 using MmeSid.Training.Tests.Quantization;
 using TorchSharp.Modules;
 
@@ -72,6 +75,41 @@ public sealed class LoraTests : IDisposable
         Tensor input = tensor(Libtorch.Numbers(5, 6 * 8, -1, 1), [1L, 6, 8], dtype: float32);
         Assert.Equal(Libtorch.Values(whole.HiddenStates(input, [6])), Libtorch.Values(frozen.HiddenStates(input, [6])));
         Assert.DoesNotContain(Llama.Freeze(file, null).parameters(), parameter => parameter.requires_grad);
+    }
+
+    [Fact]
+    public void AnInterruptedRunEndsWithTheSameBytesAndLeavesTheBase()
+    {
+        var lora = new LoraOptions { Rank = 2, Alpha = 4, Dropout = 0.2 };
+        SidBundle bundle = CodeBundle.Write(Path.Combine(_folder, "B"), ItemIds.Sequential(12));
+        var sequences = new SidSequences(InteractionSequences.FromItems([[1, 2, 3, 4, 5], [2, 3, 4, 1], [5, 4, 3, 2, 1]]), bundle, skipUnknown: false);
+        var options = new SidLlamaOptions { Length = 6, BatchItems = 4, Dropout = 0, Lora = lora };
+        string file = Write();
+        byte[] original = File.ReadAllBytes(file), whole = Trained(null);
+        Assert.Equal(whole, Trained(2));
+        Assert.Equal(original, File.ReadAllBytes(file));
+
+        byte[] Trained(int? interruptedAfter)
+        {
+            LoopOptions loop = new() { Epochs = 3, ValidateEvery = 3, LearningRate = 0.01, Accumulate = 2, CheckpointPath = interruptedAfter is null ? null : Path.Combine(_folder, "c.safetensors") };
+            if (interruptedAfter is { } steps)
+            {
+                using SidLlama cut = Model();
+                InterruptedRun.Run(new SidLlamaLearner(cut, sequences, options, seed: 1), loop, steps);
+            }
+            using SidLlama model = Model();
+            _ = TrainingLoop.Run(new SidLlamaLearner(model, sequences, options, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
+            Assert.NotEmpty(model.Transformer.Updates);
+            Assert.All(model.Transformer.Updates, update => Assert.Contains(Libtorch.Values(update.B), value => value != 0));
+            return [.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())];
+        }
+
+        SidLlama Model()
+        {
+            manual_seed(5);
+            using GgufFile opened = GgufFile.Open(file);
+            return new SidLlama(sequences.Vocabulary, Llama.Freeze(opened, lora), SidVectors.Draw(bundle, sequences.Vocabulary, 8, default, 1), tied: true);
+        }
     }
 
     [Theory]

@@ -1,8 +1,5 @@
 using MmeSid.Engine.Embeddings;
-using MmeSid.Engine.Files;
-using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
-using MmeSid.Kernels;
 using MmeSid.Training.LanguageModels;
 using MmeSid.Training.Optimization;
 using MmeSid.Training.Tests.Quantization;
@@ -24,7 +21,7 @@ public sealed class SidLlamaTests : IDisposable
         Libtorch.Require();
         _scope = NewDisposeScope();
         manual_seed(3);
-        _bundle = Bundle("B", kItems);
+        _bundle = CodeBundle.Write(Path.Combine(_folder, "B"), ItemIds.Sequential(kItems));
     }
 
     public void Dispose()
@@ -158,14 +155,52 @@ public sealed class SidLlamaTests : IDisposable
             LoopOptions loop = new() { Epochs = 3, ValidateEvery = 3, CheckpointPath = interruptedAfter is null ? null : Path.Combine(_folder, "c.safetensors") };
             if (interruptedAfter is { } steps)
             {
-                using var cancelled = new CancellationTokenSource();
                 manual_seed(5);
                 using SidLlama cut = Model(sequences, options);
-                Assert.Throws<OperationCanceledException>(() => TrainingLoop.Run(new SidLlamaLearner(cut, sequences, options, seed: 1), loop, new Steps(steps, cancelled), cancelled.Token));
+                InterruptedRun.Run(new SidLlamaLearner(cut, sequences, options, seed: 1), loop, steps);
             }
             _ = TrainingLoop.Run(new SidLlamaLearner(model, sequences, options, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
             return [.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())];
         }
+    }
+
+    [Fact]
+    public void AccumulatedBatchesAreOneLargerBatch()
+    {
+        // Users of one length, so that all batches have as many items.
+        SidSequences sequences = Sequences([.. Enumerable.Range(0, 8).Select(user => (IReadOnlyList<long>)[.. Enumerable.Range(user, 6).Select(i => (i % kItems) + 1L)])]);
+        double[] Trained(int items, int accumulate)
+        {
+            manual_seed(5);
+            SidLlamaOptions options = s_small with { BatchItems = items };
+            using SidLlama model = Model(sequences, options).to(float64);
+            var learner = new SidLlamaLearner(model, sequences, options, seed: 1);
+            Assert.Equal(accumulate, learner.StepsPerEpoch);
+            _ = TrainingLoop.Run(learner, new LoopOptions { Epochs = 3, Accumulate = accumulate, Keep = KeptEpoch.Last }, cancellation: TestContext.Current.CancellationToken);
+            return [.. model.parameters().SelectMany(Libtorch.Values)];
+        }
+        // Adam divides by the root of the squares: a rounding of a gradient near zero grows by as much.
+        Libtorch.Near(Trained(32, 1), Trained(8, 4), 1e-8, "parameters");
+    }
+
+    [Fact]
+    public void WordsBeforeAHistoryMoveItAndGiveNoGradientToThemselves()
+    {
+        SidSequences sequences = Sequences([[1, 5, 9, 2, 3], [7, 8]]);
+        var prompt = new LlamaPrompt(2, 0, [.. Libtorch.Numbers(9, 16, -1, 1).Select(value => (float)value)]);
+        using SidLlama plain = Model(sequences, s_small), prompted = new(sequences.Vocabulary, plain.Transformer, SidVectors.Draw(_bundle, sequences.Vocabulary, 8, default, 1), tied: true, prompt);
+        SidBatch batch = SidBatch.Of(sequences, [sequences.Training(0)], prefix: 2), without = SidBatch.Of(sequences, [sequences.Training(0)]);
+        int tokens = sequences.Vocabulary.Tokens;
+        Assert.Equal([tokens + 1L, tokens + 2L, .. without.Inputs.AsSpan(0, 9)], batch.Inputs.AsSpan(0, 11).ToArray());
+        Assert.Equal(without.Predicting[1].Select(place => place + 2), batch.Predicting[1]);
+        double[] vectors = Libtorch.Values(prompted.Embed(tensor(batch.Inputs)));
+        Assert.Equal(prompt.Vectors.Select(value => (double)value), vectors[..16]);
+        Assert.Equal(Libtorch.Values(plain.Embed(tensor(without.Inputs)))[..72], vectors[16..88]);
+        var learner = new SidLlamaLearner(prompted, sequences, s_small, seed: 1);
+        learner.Loss(0, 0).Total.backward();
+        Assert.NotEqual(new SidLlamaLearner(plain, sequences, s_small, seed: 1).Loss(0, 0).Total.ToDouble(), learner.Loss(0, 0).Total.ToDouble());
+        Assert.All(prompted.parameters(), parameter => Assert.NotNull(parameter.grad));
+        Assert.Throws<ArgumentException>(() => new SidLlama(sequences.Vocabulary, plain.Transformer, new float[80], tied: true, new LlamaPrompt(0, 1, new float[8])));
     }
 
     [Fact]
@@ -187,32 +222,4 @@ public sealed class SidLlamaTests : IDisposable
 
     private SidLlama Model(SidSequences sequences, SidLlamaOptions options) =>
         new(sequences.Vocabulary, new Llama(options.Shape(sequences.Vocabulary.Levels)), SidVectors.Draw(_bundle, sequences.Vocabulary, options.Dimension, options.Start, 1), options.Tied);
-
-    /// <summary>Items 1 … n with different SIDs of 4, 3 and 2 codes.</summary>
-    private SidBundle Bundle(string name, int items)
-    {
-        string path = Path.Combine(_folder, name);
-        int[] codes = [4, 3, 2];
-        var quantizer = new Quantizer(QuantizerKind.RqKMeans, 8, [.. codes.Select((count, level) => Libtorch.Numbers(level + 1, count * 8, -1, 1).Select(value => (float)value).ToArray())]);
-        var sids = new SidTable(3, [.. Enumerable.Range(0, items).SelectMany(item => (ushort[])[(ushort)(item % 4), (ushort)(item / 4 % 3), (ushort)(item * 7 / 5 % 2)])]);
-        SidBundle.Write(path, new BundleContent
-        {
-            Quantizer = quantizer,
-            Preprocessing = new Preprocessing([new TablePart(8, false, 1)]),
-            Items = ItemIds.Sequential(items),
-            Codes = sids,
-            Sids = sids,
-        }, force: false);
-        return SidBundle.Open(path);
-    }
-
-    /// <summary>Cancels after so many steps.</summary>
-    private sealed class Steps(int count, CancellationTokenSource source) : IProgress<LoopProgress>
-    {
-        public void Report(LoopProgress value)
-        {
-            if (value.StepsDone == count)
-                source.Cancel();
-        }
-    }
 }
