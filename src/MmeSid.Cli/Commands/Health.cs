@@ -99,12 +99,12 @@ internal static class Health
         }
     }
 
-    /// <summary>Each user's last item as target, the ones before as history, both as rows of a bundle; items it lacks are left out.</summary>
-    public static IReadOnlyList<UserHistory> Histories(SidBundle bundle, InteractionSequences sequences)
+    /// <summary>Each user's last item as target, the ones before as history, both as rows of a catalogue; items it lacks are left out.</summary>
+    public static IReadOnlyList<UserHistory> Histories(ItemIds items, InteractionSequences sequences)
     {
         var rows = new long[sequences.Items.Count];
         for (int item = 0; item < rows.Length; item++)
-            rows[item] = bundle.Items.TryFind(sequences.Items[item], out long row) ? row : -1;
+            rows[item] = items.TryFind(sequences.Items[item], out long row) ? row : -1;
         var users = new List<UserHistory>();
         for (int user = 0; user < sequences.Users.Count; user++)
         {

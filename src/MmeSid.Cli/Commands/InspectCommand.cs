@@ -89,7 +89,7 @@ internal static class InspectCommand
         using EmbeddingTable rows = Health.InOrderOf(bundle, TableOptions.Join(run, tables.Open(run, folder), bundle.Preprocessing));
         using IQuantizerEncoder? encoder = bundle.Encoder is null ? null : BundleOptions.CreateEncoder(run, bundle);
         using EmbeddingTable? encoded = encoder is null ? null : BundleOptions.EncodeRows(run, rows, encoder);
-        IReadOnlyList<UserHistory>? users = sequences is null ? null : Health.Histories(bundle, InteractionSequences.ReadFile(sequences));
+        IReadOnlyList<UserHistory>? users = sequences is null ? null : Health.Histories(bundle.Items, InteractionSequences.ReadFile(sequences));
         return run.Progress.Step($"measure {Path.GetFileName(Path.TrimEndingDirectorySeparator(folder))}",
             () => HealthReport.Measure(bundle, rows, encoded, users, options, GlobalOptions.CreateBackend(run.Parsed), run.Cancellation));
     }

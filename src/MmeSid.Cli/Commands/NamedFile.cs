@@ -1,9 +1,11 @@
+using System.Text.RegularExpressions;
+
 namespace MmeSid.Cli.Commands;
 
 /// <summary>A value <c>name=file</c> of the command line.</summary>
 /// <param name="Name">What the file is.</param>
 /// <param name="File">Its path, which may hold further equals signs.</param>
-internal readonly record struct NamedFile(string Name, string File)
+internal readonly partial record struct NamedFile(string Name, string File)
 {
     /// <summary>Reads one.</summary>
     /// <param name="option">For messages.</param>
@@ -15,4 +17,26 @@ internal readonly record struct NamedFile(string Name, string File)
         return equals >= 1 && equals < text.Length - 1 ? new(text[..equals], text[(equals + 1)..])
             : throw new ArgumentException($"{option} is '{text}', expected name=file such as text=items.npy");
     }
+
+    /// <summary>Reads values that name modalities, each once.</summary>
+    /// <param name="option">For messages.</param>
+    /// <param name="texts">The values.</param>
+    /// <exception cref="ArgumentException">A text is not <c>name=file</c>, a name is none of a modality, or two are the same.</exception>
+    public static NamedFile[] ParseModalities(string option, IEnumerable<string> texts)
+    {
+        NamedFile[] named = [.. texts.Select(text => ParseModality(option, text))];
+        return named.GroupBy(file => file.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice
+            ? throw new ArgumentException($"{option} names two modalities {twice.Key}, expected a name of its own for each")
+            : named;
+    }
+
+    private static NamedFile ParseModality(string option, string text)
+    {
+        NamedFile named = Parse(option, text);
+        return ModalityName().IsMatch(named.Name) ? named : throw new ArgumentException($"{option} is '{text}': '{named.Name}' is no name of a modality, expected letters, digits, - and _");
+    }
+
+    // It becomes the name of a folder.
+    [GeneratedRegex(@"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    private static partial Regex ModalityName();
 }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.RegularExpressions;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Files;
@@ -10,7 +9,7 @@ using MmeSid.Training.Quantization;
 namespace MmeSid.Cli.Commands;
 
 /// <summary><c>mmesid train mm-rq-vae</c>: a table per modality in, a folder with a bundle per modality out.</summary>
-internal static partial class TrainMmRqVaeCommand
+internal static class TrainMmRqVaeCommand
 {
     private static readonly Option<string[]> s_tables = new("--table", "-t")
     {
@@ -38,41 +37,21 @@ internal static partial class TrainMmRqVaeCommand
 
     private static void Train(CommandRun run, LearnedQuantizerChoice own)
     {
-        NamedFile[] named = [.. run.Need(s_tables).Select(Parse)];
-        if (named.GroupBy(table => table.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw new ArgumentException($"--table names two modalities {twice.Key}, expected a name of its own for each");
+        NamedFile[] named = NamedFile.ParseModalities(s_tables.Name, run.Need(s_tables));
         string path = run.Need(own.Output);
         using OutputFolder output = OutputFolder.Create(path, run.Force, Path.Combine(Replaced(path, [.. named.Select(table => table.Name)]), SidBundle.ManifestName));
         var training = new LearnedTraining(run, QuantizerKind.MmRqVae, own);
-        IReadOnlyList<EmbeddingTable> tables = TableOptions.Open(run, [.. named.Select(table => table.File)], [.. Enumerable.Range(0, named.Length)]);
-        Modality[] shapes = [.. named.Select((table, j) => new Modality(table.Name, [tables[j].Dimension]))];
-        Preprocessing preprocessing = Preprocessing.Of(tables, run.Get(TableOptions.Normalize));
-        if (TableOptions.MissingItemsOf(run) == MissingItems.Mean)
-            preprocessing = preprocessing.WithMeans(tables);
-        using EmbeddingTable joined = TableOptions.Join(run, tables, preprocessing);
-        if (joined.Count == 0)
-            throw new InvalidDataException($"{string.Join(", ", tables.Select(table => table.Name))}: have no item in common");
-        Assignment.RequireRoom(joined, training.Codes.Count);
-        BundleInput[] inputs = [.. tables.Select(BundleInput.Of)];
-        IReadOnlyList<EmbeddingTable> rows = ModalityTables.Split(joined, shapes);
-        try
-        {
-            IReadOnlyList<LearnedBundle> bundles = training.Run(
-                [.. shapes.Select((shape, j) => new ModalityInput(shape, rows[j], new Preprocessing([preprocessing.Parts[j]]), [inputs[j]]))]);
-            foreach (LearnedBundle bundle in bundles)
-                SidBundle.Write(Path.Combine(output.Path, bundle.Name), bundle.Content, force: false);
-            run.Cancellation.ThrowIfCancellationRequested();
-            output.Commit();
-            training.DeleteCheckpoint();
-            run.Results.Value("out", path);
-            run.Results.Table("modalities", ["modality", "dimension", "mean_squared_error", "colliding_items", "moved_items"], bundles.Select((bundle, j) =>
-                (IReadOnlyList<ResultSheet.Cell>)[bundle.Name, (long)shapes[j].Dimension, bundle.Assigned.SquaredError / joined.Count, (long)bundle.Settled.Colliding, (long)bundle.Settled.Moved]));
-        }
-        finally
-        {
-            foreach (EmbeddingTable table in rows)
-                table.Dispose();
-        }
+        using ModalityRows modalities = ModalityRows.Read(run, named);
+        Assignment.RequireRoom(modalities.Tables[0], training.Codes.Count);
+        IReadOnlyList<LearnedBundle> bundles = training.Run([.. modalities.Shapes.Select((shape, j) => new ModalityInput(shape, modalities.Tables[j], modalities.Preprocessing[j], [modalities.Inputs[j]]))]);
+        foreach (LearnedBundle bundle in bundles)
+            SidBundle.Write(Path.Combine(output.Path, bundle.Name), bundle.Content, force: false);
+        run.Cancellation.ThrowIfCancellationRequested();
+        output.Commit();
+        training.DeleteCheckpoint();
+        run.Results.Value("out", path);
+        run.Results.Table("modalities", ["modality", "dimension", "mean_squared_error", "colliding_items", "moved_items"], bundles.Select((bundle, j) =>
+            (IReadOnlyList<ResultSheet.Cell>)[bundle.Name, (long)modalities.Shapes[j].Dimension, bundle.Assigned.SquaredError / modalities.Tables[j].Count, (long)bundle.Settled.Colliding, (long)bundle.Settled.Moved]));
     }
 
     /// <summary>A modality whose bundle a folder holds already, or the first. The whole folder is replaced, so it must hold nothing else.</summary>
@@ -83,15 +62,4 @@ internal static partial class TrainMmRqVaeCommand
             throw new IOException($"{path}: holds {other}, which is none of the modalities {string.Join(", ", modalities)} and would be lost; choose another folder");
         return there.FirstOrDefault() ?? modalities[0];
     }
-
-    private static NamedFile Parse(string text)
-    {
-        NamedFile table = NamedFile.Parse(s_tables.Name, text);
-        return Name().IsMatch(table.Name) ? table
-            : throw new ArgumentException($"{s_tables.Name} is '{text}': '{table.Name}' is no name of a modality, expected letters, digits, - and _");
-    }
-
-    // It becomes the name of a folder.
-    [GeneratedRegex(@"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-    private static partial Regex Name();
 }
