@@ -14,7 +14,11 @@ public sealed class MmeSidModel : IDisposable
     /// <summary>Its kind in <c>model.json</c>.</summary>
     public const string Kind = "mme-sid";
 
-    private const string kInputs = "items.input", kOutputs = "items.output";
+    /// <summary>Tensor of x, [n, H].</summary>
+    public const string InputsName = "items.input";
+
+    /// <summary>Tensor of z, [n, H].</summary>
+    public const string OutputsName = "items.output";
 
     private readonly RowMatrix _inputs, _outputs;
 
@@ -76,11 +80,11 @@ public sealed class MmeSidModel : IDisposable
         if (description.Kind != Kind)
             throw new InvalidDataException($"{folder.Path}: the model is of kind '{description.Kind}', expected '{Kind}'");
         using SafetensorsFile weights = SafetensorsFile.Open(folder.PathOf(ModelFolder.WeightsName));
-        RowMatrix inputs = WeightTensors.ReadMatrix(weights, kInputs, folder.Items.Count, 0);
+        RowMatrix inputs = WeightTensors.ReadMatrix(weights, InputsName, folder.Items.Count, 0);
         RowMatrix? outputs = null;
         try
         {
-            outputs = WeightTensors.ReadMatrix(weights, kOutputs, folder.Items.Count, inputs.Dimension);
+            outputs = WeightTensors.ReadMatrix(weights, OutputsName, folder.Items.Count, inputs.Dimension);
             return new MmeSidModel(
                 folder.Items, inputs, outputs, description.Option<int>("length"), description.Options.GetValueOrDefault("prefix", ""), description.Options.GetValueOrDefault("suffix", ""));
         }
