@@ -21,6 +21,7 @@ internal static class TrainCommand
         train.Add(TrainRqVaeCommand.Create(QuantizerKind.Hvq));
         train.Add(TrainSasRecCommand.Create());
         train.Add(TrainSidLmCommand.Create());
+        train.Add(TrainMmeSidCommand.Create());
         return train;
     }
 
