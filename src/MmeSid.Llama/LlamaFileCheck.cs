@@ -11,6 +11,8 @@ internal static class LlamaFileCheck
     /// <summary>The one architecture whose models recommend and are trained.</summary>
     public const string Llama = "llama";
 
+    private const int kBlock = 32;
+
     /// <summary>Checks a model's head.</summary>
     /// <param name="path">A GGUF file.</param>
     /// <param name="architecture">The one that is expected, or null for any.</param>
@@ -62,6 +64,16 @@ internal static class LlamaFileCheck
             }
             return 0;
         });
+    }
+
+    /// <summary>
+    /// Whether a weight is stored in blocks and a row of it is one block of 32 values. llama.cpp's kernels of repacked weights read beyond such rows (AMX, build b8390: not-a-number for more than a few tokens at
+    /// once), so such a model must be loaded without them.
+    /// </summary>
+    public static bool HasRowsOfOneBlock(string path)
+    {
+        using GgufFile file = GgufFile.Open(path);
+        return file.Tensors.Values.Any(entry => entry.Shape.Count == 2 && entry.Shape[^1] <= kBlock && entry.Type is not (GgufTensorType.F32 or GgufTensorType.F16 or GgufTensorType.BF16));
     }
 
     private static void CheckNumbers(GgufMetadata metadata, string architecture)

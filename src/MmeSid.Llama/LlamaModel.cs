@@ -87,6 +87,8 @@ public sealed class LlamaModel : ILanguageModel
         LlamaNative.ModelParameters parameters = LlamaNative.llama_model_default_params();
         parameters.GpuLayers = options.GpuLayers;
         parameters.MemoryMap = options.MemoryMap ? (byte)1 : (byte)0;
+        if (LlamaFileCheck.HasRowsOfOneBlock(path))
+            parameters.ExtraBuffers = 0;
         LlamaLog.Clear();
         ModelHandle handle = LlamaNative.llama_model_load_from_file(path, parameters);
         if (handle.IsInvalid)

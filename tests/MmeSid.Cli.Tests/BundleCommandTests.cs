@@ -202,6 +202,10 @@ public sealed class BundleCommandTests : IDisposable
         Assert.Contains(_scratch["demo"], outcome.Output, StringComparison.Ordinal);
         Assert.Equal(600, SidBundle.Open(_scratch["demo/psrq"]).Count);
         Mmesid.Run("demo", "--items", "600", "--out", _scratch["demo"]).FailedWith("demo", "exists", "--force");
+        Assert.Equal(MmeSid.Training.TorchRuntime.UnavailableReason is null && MmeSid.Llama.LlamaLibrary.UnavailableReason is null, outcome.Output.Contains("hit rate at 10", StringComparison.Ordinal));
+
+        Outcome without = Mmesid.RunWith("MMESID_NO_LIBTORCH", "1", "demo", "--items", "300", "--out", _scratch["short"]).Succeeded();
+        Assert.Contains("No recommendations: training needs libtorch", without.Output, StringComparison.Ordinal);
     }
 
     [Fact]

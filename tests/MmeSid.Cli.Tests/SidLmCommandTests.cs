@@ -37,6 +37,44 @@ public sealed class SidLmCommandTests : IDisposable
         return _scratch[$"B{items}"];
     }
 
+    [Fact]
+    public void A_trained_model_becomes_smaller_and_recommends()
+    {
+        Assert.SkipUnless(LlamaLibrary.UnavailableReason is null, LlamaLibrary.UnavailableReason ?? "");
+        string sequences = Sequences();
+        Mmesid.Run(["train", "sid-lm", "--bundle", Bundle(), "--sequences", sequences, "--out", _scratch["M"], "--epochs", "20", "--learning-rate", "0.01", "--warm-up", "5", "--patience", "0", .. s_small]).Succeeded();
+        JsonNode json = JsonNode.Parse(Mmesid.Run("quantize", "--model", _scratch["M"], "--to", "q8_0", "--out", _scratch["Q"], "--json").Succeeded().Output)!;
+        Assert.InRange((long)json["bytes"]!, 1, (long)json["bytes_before"]! - 1);
+        ModelFolder quantized = ModelFolder.Open(_scratch["Q"]);
+        Assert.Equal("q8_0", quantized.Description.Options["quantize"]);
+        Assert.Equal(Directory.GetFiles(_scratch["M"]).Select(Path.GetFileName).Order(StringComparer.Ordinal), Directory.GetFiles(_scratch["Q"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        JsonNode[] tests = [.. ((string[])["M", "Q"]).Select(model => JsonNode.Parse(Mmesid.Run("evaluate", "--model", _scratch[model], "--sequences", sequences, "--json").Succeeded().Output)!)];
+        Assert.Equal((double)tests[0]["ndcg@10"]!, (double)tests[1]["ndcg@10"]!, 0.1);
+
+        // Nothing to quantize, and nothing left of a failure.
+        Mmesid.Run("quantize", "--model", _scratch["Q"], "--to", "q4_k_m", "--out", _scratch["R"]).FailedWith("base.gguf", "expected");
+        Assert.DoesNotContain("R", _scratch.Names);
+    }
+
+    [Fact]
+    public void Vectors_of_a_base_that_knows_the_codes_are_taken()
+    {
+        string bundle = Bundle(), sequences = Sequences();
+        Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--out", _scratch["M"], "--epochs", "1", .. s_small]).Succeeded();
+        // Nothing is learned at a rate of next to nothing, so that the vectors are where they started.
+        string[] adapted = ["train", "sid-lm", "--sequences", sequences, "--base", _scratch["M/base.gguf"], "--embeddings", "base", "--epochs", "1", "--learning-rate", "1e-12", "--length", "6", "--device", "cpu", "--threads", "1"];
+        Mmesid.Run([.. adapted, "--bundle", bundle, "--lora", "--out", _scratch["A"]]).Succeeded();
+        using SafetensorsFile trained = SafetensorsFile.Open(_scratch["M/weights.safetensors"]), taken = SafetensorsFile.Open(_scratch["A/weights.safetensors"]);
+        TorchRuntime.Start(1);
+        using DisposeScope scope = NewDisposeScope();
+        Assert.True(TensorFile.Read(trained, "sid.embeddings").allclose(TensorFile.Read(taken, "sid.embeddings"), 0, 1e-6));
+
+        string table = _scratch.Table("y.npy", 15, 4);
+        Mmesid.Run("train", "rq-kmeans", "--embeddings", table, "--codes", "5", "--levels", "3", "--out", _scratch["other"]).Succeeded();
+        Mmesid.Run([.. adapted, "--bundle", _scratch["other"], "--lora", "--out", _scratch["C"]]).FailedWith("base.gguf", "words", "same codes");
+        Assert.DoesNotContain("C", _scratch.Names);
+    }
+
     [Theory]
     [InlineData("tied", "f32", 1e-5)]
     [InlineData("own", "f32", 1e-5)]

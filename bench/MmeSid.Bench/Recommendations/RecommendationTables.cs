@@ -89,7 +89,7 @@ internal sealed class RecommendationTables
             rows.Add(Row($"mm-rq-vae, {modality}", $"mm-rq-vae/{modality}", null));
         foreach (string name in s_published)
             rows.Add(Row($"published: {name}", $"sids.{name}", $"mmesid import sids --sids {Stage.Data}/amazon-beauty/published-sids/{name}.npy {kJoint} --collisions resettle --out {Stage.Work}/sids.{name}"));
-        return new("sids", "Which SIDs are easiest to generate", "One small Llama (2 layers, 128 values) is trained for the same 10 epochs on each set of SIDs of Amazon Beauty, four codes of 256 each, with collisions settled so that every item has a SID of its own. "
+        return new("sids", "Which SIDs are easiest to generate", "One small Llama (2 layers, 128 values) is trained for the same 6 epochs on each set of SIDs of Amazon Beauty, four codes of 256 each, with collisions settled so that every item has a SID of its own. "
             + "*Colliding*: items that shared their SID with another before.",
             [new("colliding", (row, find) => row.Sids is { } sids ? TableColumn.Number(find(sids)?.Figures?["colliding_items"], "F0") : null), .. Quality, TableColumn.Seconds], rows);
 
@@ -97,7 +97,7 @@ internal sealed class RecommendationTables
         {
             Stage? sids = command is null ? null : Add(bundle, command);
             string model = $"lm.{bundle.Replace("sids.", "", StringComparison.Ordinal).Replace('/', '.')}";
-            Stage trained = Add(model, $"mmesid train sid-lm --bundle {Stage.Work}/{bundle} --sequences {kBeauty} {kSmall} --epochs 10 --out {Stage.Work}/{model}");
+            Stage trained = Add(model, $"mmesid train sid-lm --bundle {Stage.Work}/{bundle} --sequences {kBeauty} {kSmall} --epochs 6 --out {Stage.Work}/{model}");
             return new(name, trained, Add(Stage.Evaluate(model, kBeauty)), sids);
         }
     }
@@ -153,7 +153,7 @@ internal sealed class RecommendationTables
 
         TableRow Row(string name, string model, string inputs)
         {
-            Stage trained = Add(prefix + model, $"mmesid train mme-sid {inputs}{missing} --normalize --sequences {sequences} {kSmall} --epochs 10 --out {Stage.Work}/{prefix}{model}");
+            Stage trained = Add(prefix + model, $"mmesid train mme-sid {inputs}{missing} --normalize --sequences {sequences} {kSmall} --epochs 8 --out {Stage.Work}/{prefix}{model}");
             return new(name, trained, Add(Stage.Evaluate(trained.Name, sequences)));
         }
 
@@ -166,8 +166,8 @@ internal sealed class RecommendationTables
         Stage early = Add("early.txt", $"awk '{{ n = NF - 1; h = int(n / 2) + 2; if (h > n - 2) h = n - 2; for (i = 1; i <= h + 1; i++) printf \"%s%s\", $i, i > h ? \"\\n\" : \" \" }}' {kBeauty} > {Stage.Work}/early.txt");
         Stage late = Add("late.txt", $"awk '{{ h = int((NF - 1) / 2); printf \"%s\", $1; for (i = 2 + h; i <= NF; i++) printf \" %s\", $i; print \"\" }}' {kBeauty} > {Stage.Work}/late.txt");
         string bundle = $"--bundle {Stage.Work}/sids.rq-kmeans";
-        Stage first = Add("time.base", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{early.Name} {kSmall} --epochs 10 --out {Stage.Work}/time.base");
-        Stage adapted = Add("time.lora", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{late.Name} --base {Stage.Work}/time.base/base.gguf --lora --embeddings base --epochs 5 --patience 0 --threads 1 --out {Stage.Work}/time.lora");
+        Stage first = Add("time.base", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{early.Name} {kSmall} --epochs 6 --out {Stage.Work}/time.base");
+        Stage adapted = Add("time.lora", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{late.Name} --base {Stage.Work}/time.base/base.gguf --lora --embeddings base --epochs 6 --learning-rate 0.001 --patience 0 --threads 1 --out {Stage.Work}/time.lora");
         Stage whole = _stages.Single(stage => stage.Name == "lm.rq-kmeans");
         return new("timeline", "LoRA on later events", "A small Llama is trained on the first half of every user's events; an adapter is trained on the second half over the frozen first model; the same small Llama trained on all of them is beside them. All are tested on each user's last event.",
             [.. Quality, TableColumn.Seconds],

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Files;
 using MmeSid.Engine.Generation;
@@ -74,6 +75,9 @@ internal sealed class BaseModelOptions(bool suffix = false)
 
     /// <summary>Whether there is a base.</summary>
     public bool IsGiven(CommandRun run) => run.Get(_base) is not null;
+
+    /// <summary>The same, for a validator.</summary>
+    public bool IsGiven(CommandResult parsed) => parsed.GetResult(_base) is not null;
 
     /// <summary>The base as given, or null.</summary>
     public string? PathOf(CommandRun run) => run.Get(_base);

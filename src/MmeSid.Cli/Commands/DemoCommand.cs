@@ -10,7 +10,7 @@ using MmeSid.Engine.Synthesis;
 
 namespace MmeSid.Cli.Commands;
 
-/// <summary><c>mmesid demo</c>: the whole way from a made-up catalogue to SIDs, in under a minute, with nothing downloaded.</summary>
+/// <summary><c>mmesid demo</c>: the whole way from a made-up catalogue to recommendations, in under two minutes, with nothing downloaded.</summary>
 internal static class DemoCommand
 {
     private const int kItems = 6_000;
@@ -21,12 +21,13 @@ internal static class DemoCommand
     private const int kShownNeighbours = 3;
     private const string kText = "lsa.npy";
     private const string kBehaviour = "ppmi.npy";
+    private const string kRecommender = "recommender";
 
     public static Command Create()
     {
         var output = new Option<string?>("--out", "-o") { Description = "Folder for everything the demo makes. [default: a new folder among the temporary files]", HelpName = "folder" };
         var items = new Option<int>("--items") { Description = "Items of the catalogue.", DefaultValueFactory = _ => kItems, HelpName = "count" };
-        var command = new Command("demo", "From a made-up catalogue to SIDs: texts and user sequences become embeddings, RQ-KMeans and PSRQ make SIDs of them, collisions are settled, health is measured. Nothing is downloaded.")
+        var command = new Command("demo", "From a made-up catalogue to SIDs: texts and user sequences become embeddings, RQ-KMeans and PSRQ make SIDs of them, collisions are settled, health is measured; a tiny Llama learns them and recommends. Nothing is downloaded.")
         {
             output, items, OutputOptions.Force,
         };
@@ -86,12 +87,15 @@ internal static class DemoCommand
         ShowTruth(run.Results, bundles, hierarchy);
         foreach (SidBundle bundle in bundles)
             ShowItems(run.Results, bundle, store);
+        DemoRecommendations.Show(run, Path.Combine(folder, kRecommender), Path.Combine(path, kRecommender), bundles[^1], InteractionSequences.ReadFile(Path.Combine(folder, SyntheticFolder.Sequences)), store);
         run.Results.Text($"""
             The same by hand:
               mmesid embed text --input {path}/{SyntheticFolder.Items} --out text.npy
               mmesid embed interactions --input {path}/{SyntheticFolder.Sequences} --empty drop --out behaviour.npy
               mmesid train psrq --embeddings text.npy --embeddings behaviour.npy --normalize --missing zero --out bundle
               mmesid inspect bundle
+              mmesid train sid-lm --bundle bundle --sequences {path}/{SyntheticFolder.Sequences} --quantize q8_0 --out recommender
+              mmesid recommend --model {path}/{kRecommender} --histories {path}/{SyntheticFolder.Sequences} --titles {path}/{SyntheticFolder.Items}
             """);
     }
 

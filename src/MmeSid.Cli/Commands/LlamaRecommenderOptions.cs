@@ -129,6 +129,17 @@ internal sealed class LlamaRecommenderOptions
     {
         if (Base.PathOf(run) is { } given)
             return lora is null ? [] : transformer.WriteAdapter(folder, lora, given);
+        WriteBase(run, folder, size, write);
+        return [LanguageModelFiles.BaseName];
+    }
+
+    /// <summary>Writes base.gguf.</summary>
+    /// <param name="run">The command.</param>
+    /// <param name="folder">Where to.</param>
+    /// <param name="size">Of the weights.</param>
+    /// <param name="write">Writes the model as float32.</param>
+    public static void WriteBase(CommandRun run, string folder, LlamaFileType size, Action<Stream> write)
+    {
         string path = Path.Combine(folder, LanguageModelFiles.BaseName), whole = size == LlamaFileType.F32 ? path : path + ".f32";
         using (FileStream stream = File.Create(whole))
             write(stream);
@@ -137,7 +148,6 @@ internal sealed class LlamaRecommenderOptions
             run.Progress.Step("quantize", 0, "", _ => LlamaQuantizer.Quantize(whole, path, size, new LlamaQuantizerOptions { Threads = GlobalOptions.ThreadCount(run.Parsed) }));
             File.Delete(whole);
         }
-        return [LanguageModelFiles.BaseName];
     }
 
     /// <summary>What is said of the transformer's files: the size and the hash of the base.</summary>

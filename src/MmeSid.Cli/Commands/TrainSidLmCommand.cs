@@ -15,7 +15,7 @@ namespace MmeSid.Cli.Commands;
 internal static class TrainSidLmCommand
 {
     private const string kScore = "log-probability";
-    private const string kCodebooks = "codebooks", kRandom = "random", kTied = "tied", kOwn = "own";
+    private const string kCodebooks = "codebooks", kRandom = "random", kBase = "base", kTied = "tied", kOwn = "own";
 
     public static Command Create()
     {
@@ -24,9 +24,9 @@ internal static class TrainSidLmCommand
         var llama = new LlamaRecommenderOptions(new SidLlamaOptions(), "the bundle has not", suffix: false);
         Option<string> embeddings = new Option<string>("--embeddings")
         {
-            Description = "Where the vectors of codes start: the bundle's codewords, projected to the dimension, or random.",
+            Description = "Where the vectors of codes start: the bundle's codewords, projected to the dimension; random; or those of a base that was itself trained on SIDs of the same codes.",
             DefaultValueFactory = _ => kCodebooks,
-        }.AcceptOnlyFromAmong(kCodebooks, kRandom);
+        }.AcceptOnlyFromAmong(kCodebooks, kRandom, kBase);
         Option<string> head = new Option<string>("--head")
         {
             Description = "What scores codes: their input vectors, or vectors of their own.",
@@ -39,13 +39,18 @@ internal static class TrainSidLmCommand
         };
         llama.AddTo(command);
         loop.AddTo(command);
+        command.Validators.Add(parsed =>
+        {
+            if (parsed.GetValue(embeddings) == kBase && !llama.Base.IsGiven(parsed))
+                parsed.AddError($"{embeddings.Name} {kBase} needs a --base");
+        });
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             string path = run.Need(output);
             using OutputFolder folder = OutputFolder.Create(path, run.Force, ModelFolder.DescriptionName);
             SidLlamaOptions options = llama.Read(run, new SidLlamaOptions
             {
-                Start = run.Need(embeddings) == kCodebooks ? SidEmbeddingStart.Codebooks : SidEmbeddingStart.Random,
+                Start = Enum.Parse<SidEmbeddingStart>(run.Need(embeddings), ignoreCase: true),
                 Tied = run.Need(head) == kTied,
             });
             LlamaFileType size = llama.SizeOf(run, options);
@@ -59,8 +64,10 @@ internal static class TrainSidLmCommand
             torch.Device device = loop.Start(run);
             LlamaPrompt prompt = llama.Base.ReadPrompt(run);
             Training.LanguageModels.Llama transformer = llama.Base.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape(sequences.Vocabulary.Levels));
-            using SidLlama model = new SidLlama(sequences.Vocabulary, transformer,
-                SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed), options.Tied, prompt).to(device);
+            float[] vectors = options.Start == SidEmbeddingStart.Base
+                ? SidVectors.OfBase(llama.Base.PathOf(run)!, sequences.Vocabulary)
+                : SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed);
+            using SidLlama model = new SidLlama(sequences.Vocabulary, transformer, vectors, options.Tied, prompt).to(device);
             options.RequireRoom(transformer.Shape, sequences.Vocabulary.Levels, prompt.Prefix);
             var learner = new SidLlamaLearner(model, sequences, options, run.Seed);
             LoopResult trained = TrainingLoopOptions.Train(run, learner, loopOptions, kScore);

@@ -43,7 +43,6 @@ public static class SidLlamaFiles
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable frozen = no_grad();
-        string[] tokens = [.. model.Vocabulary.Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), LlamaFiles.Begin];
-        model.Transformer.WriteGguf(stream, SidLanguageModel.Kind, tokens, model.Embeddings, model.Tied ? null : cat([model.Head, zeros_like(model.Embeddings.narrow(0, 0, 1))], 0));
+        model.Transformer.WriteGguf(stream, SidLanguageModel.Kind, model.Vocabulary.Words(), model.Embeddings, model.Tied ? null : cat([model.Head, zeros_like(model.Embeddings.narrow(0, 0, 1))], 0));
     }
 }

@@ -8,6 +8,9 @@ public enum SidEmbeddingStart
 
     /// <summary>Normally distributed.</summary>
     Random,
+
+    /// <summary>Those of a base whose words are the same codes.</summary>
+    Base,
 }
 
 /// <summary>Shape and batches of a <see cref="SidLlama"/>.</summary>

@@ -1,4 +1,5 @@
 using MmeSid.Engine;
+using MmeSid.Engine.Files;
 using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
 
@@ -40,6 +41,21 @@ public static class SidVectors
                 vectors[(vocabulary.Offset(level) * dimension) + i] = (float)(rows[i] * Size / size);
         }
         return vectors;
+    }
+
+    /// <summary>The vectors that a base has for the codes: it was trained from scratch on SIDs of the same codes, so that they are its words (<see cref="SidLlamaFiles.WriteGguf"/>).</summary>
+    /// <param name="path">The base.</param>
+    /// <param name="vocabulary">The codes.</param>
+    /// <returns>[T + 1, H] row-major, the begin vector last.</returns>
+    /// <exception cref="InvalidDataException">Its words are others.</exception>
+    public static float[] OfBase(string path, SidVocabulary vocabulary)
+    {
+        ArgumentNullException.ThrowIfNull(vocabulary);
+        using GgufFile file = GgufFile.Open(path);
+        string[] words = file.Metadata.Texts("tokenizer.ggml.tokens") ?? [], expected = vocabulary.Words();
+        if (!words.SequenceEqual(expected))
+            throw new InvalidDataException($"{path}: has {words.Length} words, expected the {expected.Length} of these SIDs, {expected[0]} … {expected[^1]}: only a base that was trained on SIDs of the same codes has vectors for them");
+        return file.ReadSingles("token_embd.weight");
     }
 
     /// <summary>

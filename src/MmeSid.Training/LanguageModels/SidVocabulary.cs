@@ -36,6 +36,9 @@ public sealed class SidVocabulary
     /// <summary>The row of a code.</summary>
     public int Row(int level, int code) => _offsets[level] + code;
 
+    /// <summary>The codes and the begin vector as words of a model, such as <c>&lt;a_12&gt;</c>, in the order of the rows, [T + 1].</summary>
+    public string[] Words() => [.. Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), LlamaFiles.Begin];
+
     /// <summary>The codes of a bundle's settled SIDs: those of its codebooks and, where SIDs have a digit more, as many as it uses.</summary>
     public static SidVocabulary Of(SidBundle bundle)
     {
