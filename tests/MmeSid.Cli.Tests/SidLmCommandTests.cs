@@ -52,7 +52,7 @@ public sealed class SidLmCommandTests : IDisposable
         Assert.Equal((double)tests[0]["ndcg@10"]!, (double)tests[1]["ndcg@10"]!, 0.1);
 
         // Nothing to quantize, and nothing left of a failure.
-        Mmesid.Run("quantize", "--model", _scratch["Q"], "--to", "q4_k_m", "--out", _scratch["R"]).FailedWith("base.gguf", "expected");
+        Mmesid.Run("quantize", "--model", _scratch["Q"], "--to", "q4_k_m", "--out", _scratch["R"]).FailedWith("base.gguf", "quantized already");
         Assert.DoesNotContain("R", _scratch.Names);
     }
 
