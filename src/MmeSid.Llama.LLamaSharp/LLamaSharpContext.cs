@@ -28,7 +28,7 @@ internal sealed class LLamaSharpContext : ILanguageModelContext
         parameters.n_seq_max = (uint)options.Sequences;
         parameters.n_threads = threads;
         parameters.n_threads_batch = threads;
-        parameters.llama_flash_attn_type = LLamaFlashAttentionType.LLAMA_FLASH_ATTENTION_TYPE_DISABLED;
+        parameters.llama_flash_attn_type = options.SkipsUnseen ? LLamaFlashAttentionType.LLAMA_FLASH_ATTENTION_TYPE_AUTO : LLamaFlashAttentionType.LLAMA_FLASH_ATTENTION_TYPE_DISABLED;
         parameters.type_k = GGMLType.GGML_TYPE_F32;
         parameters.type_v = GGMLType.GGML_TYPE_F32;
         parameters.kv_unified = true;

@@ -10,6 +10,7 @@ namespace MmeSid.Llama;
 internal sealed unsafe class LlamaContext : ILanguageModelContext
 {
     private const int kFloat32 = 0;
+    private const int kWherePossible = -1;
 
     private readonly LlamaModel _model;
     private readonly ContextHandle _handle;
@@ -34,7 +35,7 @@ internal sealed unsafe class LlamaContext : ILanguageModelContext
         parameters.Sequences = (uint)options.Sequences;
         parameters.Threads = threads;
         parameters.BatchThreads = threads;
-        parameters.FlashAttention = 0;
+        parameters.FlashAttention = options.SkipsUnseen ? kWherePossible : 0;
         parameters.KeyType = kFloat32;
         parameters.ValueType = kFloat32;
         parameters.UnifiedCache = 1;

@@ -35,6 +35,12 @@ internal sealed class TrainedRecommender : IDisposable
         DefaultValueFactory = _ => "raw",
     }.AcceptOnlyFromAmong("raw", "renormalised");
 
+    private static readonly Option<string> s_attention = new Option<string>("--attention")
+    {
+        Description = $"Of a {SidLanguageModel.Kind} model: exact, in float32; or fast, which rounds queries to half precision and passes over what a user does not see, so that a small model answers nearly twice as many users.",
+        DefaultValueFactory = _ => "exact",
+    }.AcceptOnlyFromAmong("exact", "fast");
+
     private readonly Stack<IDisposable> _owned = new();
 
     private TrainedRecommender()
@@ -59,7 +65,7 @@ internal sealed class TrainedRecommender : IDisposable
     /// <summary>Adds the options to a command.</summary>
     public static void AddOptions(Command command)
     {
-        foreach (Option option in (Option[])[s_base, s_beam, s_scores])
+        foreach (Option option in (Option[])[s_base, s_beam, s_scores, s_attention])
             command.Options.Add(option);
     }
 
@@ -75,6 +81,7 @@ internal sealed class TrainedRecommender : IDisposable
         Refuse(run, folder, kind == SasRecModel.Kind, s_base, $"{SidLanguageModel.Kind} and {MmeSidModel.Kind}");
         Refuse(run, folder, kind != SidLanguageModel.Kind, s_beam, SidLanguageModel.Kind);
         Refuse(run, folder, kind != SidLanguageModel.Kind, s_scores, SidLanguageModel.Kind);
+        Refuse(run, folder, kind != SidLanguageModel.Kind, s_attention, SidLanguageModel.Kind);
         var opened = new TrainedRecommender();
         try
         {
@@ -138,6 +145,7 @@ internal sealed class TrainedRecommender : IDisposable
         {
             Beams = beams,
             Scores = Enum.Parse<SidScores>(run.Need(s_scores), ignoreCase: true),
+            SkipsUnseen = run.Need(s_attention) == "fast",
             Threads = GlobalOptions.ThreadCount(run.Parsed),
         }));
         (Recommender, MaximumHistory) = (recommender, recommender.MaximumHistory);

@@ -67,6 +67,12 @@ public sealed record LanguageModelContextOptions
     /// <summary>Sequences, numbered from 0; 1 to 256.</summary>
     public int Sequences { get; init; } = 1;
 
+    /// <summary>
+    /// Whether attention passes over the cells that an entry does not see, where the device can (flash attention), instead of multiplying and masking them: worth it where many sequences share a cache. It rounds
+    /// queries to half precision, about 3e-4 of the largest logit.
+    /// </summary>
+    public bool SkipsUnseen { get; init; }
+
     /// <summary>Threads; 0: all cores. The native threads spin while they wait: on a shared machine 1 is often fastest.</summary>
     public int Threads { get; init; }
 }

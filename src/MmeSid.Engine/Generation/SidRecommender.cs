@@ -64,6 +64,7 @@ public sealed class SidRecommender : INextItemRecommender, IDisposable
             Sequences = 1 + (users * (1 + _slots)),
             Capacity = stem + (users * ((MaximumHistory * levels) + (_slots * (levels - 1)))),
             BatchSize = _options.BatchSize,
+            SkipsUnseen = _options.SkipsUnseen,
             Threads = _options.Threads,
         });
         try

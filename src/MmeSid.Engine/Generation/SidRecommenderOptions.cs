@@ -19,6 +19,9 @@ public sealed record SidRecommenderOptions
     /// <summary>What the probability of a code is a share of.</summary>
     public SidScores Scores { get; init; }
 
+    /// <summary><see cref="LanguageModelContextOptions.SkipsUnseen"/>: a user sees none of the cells of the others. A small model answers nearly twice as many users then.</summary>
+    public bool SkipsUnseen { get; init; }
+
     /// <summary>Most users searched for together; fewer where their beams need more sequences than a context has.</summary>
     public int Users { get; init; } = 4;
 
