@@ -63,7 +63,7 @@ internal sealed class RecommendationTables
         Add("collaborative.npy", $"mmesid embed collaborative --model {Stage.Work}/sasrec --out {Stage.Work}/collaborative.npy");
         Add("text.npy", $"mmesid embed text --input {Stage.Data}/amazon-beauty/items.tsv --dimension 256 --out {Stage.Work}/text.npy");
         var baseline = new TableRow("SASRec", sasRec, sasRecTest);
-        Tables = [SidSets(), Best(baseline), MmeSid("beauty", "Amazon Beauty", kBeauty, baseline, ["collaborative", "text"], ""), Movies(), Timeline()];
+        Tables = [Best(baseline), SidSets(), MmeSid("beauty", "Amazon Beauty", kBeauty, baseline, ["collaborative", "text"], ""), Movies(), Timeline()];
     }
 
     /// <summary>Every stage, after those that it needs.</summary>
@@ -98,7 +98,7 @@ internal sealed class RecommendationTables
             Stage? sids = command is null ? null : Add(bundle, command);
             string model = $"lm.{bundle.Replace("sids.", "", StringComparison.Ordinal).Replace('/', '.')}";
             Stage trained = Add(model, $"mmesid train sid-lm --bundle {Stage.Work}/{bundle} --sequences {kBeauty} {kSmall} --epochs 6 --out {Stage.Work}/{model}");
-            return new(name, trained, Add(Stage.Evaluate(model, kBeauty)), sids);
+            return new(name, trained, Add(Stage.Evaluate(model, kBeauty, generates: true)), sids);
         }
     }
 
@@ -106,12 +106,12 @@ internal sealed class RecommendationTables
     {
         Add("sids.three", $"mmesid train rq-kmeans {kJoint} --levels 3 --codes 256 --out {Stage.Work}/sids.three");
         Stage whole = Add("lm.best", $"mmesid train sid-lm --bundle {Stage.Work}/sids.three --sequences {kBeauty} --layers 4 --dimension 128 --feed-forward 384 --heads 4 --dropout 0.2 --learning-rate 0.003 --epochs 40 --patience 6 --threads 1 --out {Stage.Work}/lm.best");
-        var rows = new List<TableRow> { baseline, new("SID language model, F32", whole, Add(Stage.Evaluate(whole.Name, kBeauty))) };
+        var rows = new List<TableRow> { baseline, new("SID language model, F32", whole, Add(Stage.Evaluate(whole.Name, kBeauty, generates: true))) };
         foreach (string size in (string[])["f16", "q8_0", "q4_k_m"])
         {
             string name = $"{whole.Name}.{size}";
             Add(name, $"mmesid quantize --model {Stage.Work}/{whole.Name} --to {size} --out {Stage.Work}/{name}");
-            rows.Add(new($"the same, {size.ToUpperInvariant()}", null, Add(Stage.Evaluate(name, kBeauty))));
+            rows.Add(new($"the same, {size.ToUpperInvariant()}", null, Add(Stage.Evaluate(name, kBeauty, generates: true))));
         }
         return new("best", "Generating SIDs against scoring items", "A Llama of four layers on our SIDs of collaborative and text embeddings (three codes), trained to the end, run by llama.cpp at several sizes of its weights. "
             + "TIGER's paper has HR@10 .0648 and nDCG@10 .0384 on this split, RPG's .0809 and .0464.",
@@ -172,8 +172,8 @@ internal sealed class RecommendationTables
         return new("timeline", "LoRA on later events", "A small Llama is trained on the first half of every user's events; an adapter is trained on the second half over the frozen first model; the same small Llama trained on all of them is beside them. All are tested on each user's last event.",
             [.. Quality, TableColumn.Seconds],
             [
-                new("first half of the events", first, Add(Stage.Evaluate(first.Name, kBeauty))),
-                new("the same, LoRA on the second half", adapted, Add(Stage.Evaluate(adapted.Name, kBeauty))),
+                new("first half of the events", first, Add(Stage.Evaluate(first.Name, kBeauty, generates: true))),
+                new("the same, LoRA on the second half", adapted, Add(Stage.Evaluate(adapted.Name, kBeauty, generates: true))),
                 new("all events", whole, _stages.Single(stage => stage.Name == $"{whole.Name}.test")),
             ]);
     }

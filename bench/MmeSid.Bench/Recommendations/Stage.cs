@@ -12,7 +12,11 @@ internal sealed record Stage(string Name, string Command)
     public const string Data = "$DATA";
 
     /// <summary>A stage that prints figures of a model.</summary>
-    public static Stage Evaluate(string model, string sequences) => new($"{model}.test", $"mmesid evaluate --model {Work}/{model} --sequences {sequences}");
+    /// <param name="model">Name of the stage that made it.</param>
+    /// <param name="sequences">What it is tested on.</param>
+    /// <param name="generates">Whether it generates SIDs, so that attention can be fast.</param>
+    public static Stage Evaluate(string model, string sequences, bool generates = false) =>
+        new($"{model}.test", $"mmesid evaluate --model {Work}/{model} --sequences {sequences}{(generates ? " --attention fast" : "")}");
 
     /// <summary>Whether it prints an object of figures (<c>--json</c>).</summary>
     public bool HasFigures => Command.StartsWith("mmesid ", StringComparison.Ordinal);
