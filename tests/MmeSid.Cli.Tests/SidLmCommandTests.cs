@@ -73,6 +73,15 @@ public sealed class SidLmCommandTests : IDisposable
         Mmesid.Run("train", "rq-kmeans", "--embeddings", table, "--codes", "5", "--levels", "3", "--out", _scratch["other"]).Succeeded();
         Mmesid.Run([.. adapted, "--bundle", _scratch["other"], "--lora", "--out", _scratch["C"]]).FailedWith("base.gguf", "words", "same codes");
         Assert.DoesNotContain("C", _scratch.Names);
+        // Committing would delete the base.
+        Mmesid.Run([.. adapted, "--bundle", bundle, "--lora", "--out", _scratch["M"], "--force"]).FailedWith("base.gguf", "would be replaced");
+
+        Mmesid.Run(["train", "sid-lm", "--bundle", bundle, "--sequences", sequences, "--out", _scratch["H"], "--epochs", "1", "--head", "own", .. s_small]).Succeeded();
+        string[] own = [.. adapted.Select(argument => argument == _scratch["M/base.gguf"] ? _scratch["H/base.gguf"] : argument), "--bundle", bundle, "--lora", "--out", _scratch["O"]];
+        Mmesid.Run(own).FailedWith("vectors of their own", "--head own");
+        Mmesid.Run([.. own, "--head", "own"]).Succeeded();
+        using SafetensorsFile scored = SafetensorsFile.Open(_scratch["H/weights.safetensors"]), kept = SafetensorsFile.Open(_scratch["O/weights.safetensors"]);
+        Assert.True(TensorFile.Read(scored, "sid.head").allclose(TensorFile.Read(kept, "sid.head"), 0, 1e-6));
     }
 
     [Theory]

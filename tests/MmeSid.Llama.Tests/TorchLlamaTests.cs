@@ -112,10 +112,13 @@ public sealed class TorchLlamaTests : IDisposable
         Refused(metadata => metadata["llama.attention.head_count_kv"] = 3u, "3 heads of keys do not divide the 4 heads");
         Refused(metadata => metadata["llama.feed_forward_length"] = 40u, "tensor blk.0.ffn_gate.weight has shape [48, 32], expected [40, 32]");
         Refused(metadata => metadata["llama.block_count"] = 3u, "blk.2");
+        // llama.cpp would add it.
+        Refused(_ => { }, "has the tensor blk.1.attn_q.bias", tiny => tiny.Weights.Add("blk.1.attn_q.bias", (new float[32], [32])));
 
-        void Refused(Action<GgufMetadata> change, string message)
+        void Refused(Action<GgufMetadata> change, string message, Action<TinyLlama>? weights = null)
         {
             var tiny = new TinyLlama();
+            weights?.Invoke(tiny);
             GgufMetadata metadata = tiny.Metadata;
             change(metadata);
             using GgufFile file = GgufFile.Open(tiny.Write(_folder["bad.gguf"], metadata));

@@ -21,7 +21,11 @@ internal sealed record TableColumn(string Header, Func<TableRow, Func<Stage, Sta
             ? Number(found[column], "F3") : null);
 
     /// <summary>How long training took.</summary>
-    public static TableColumn Seconds { get; } = new("training, s", (row, find) => row.Model is { } model ? find(model)?.Seconds?.ToString("F0", CultureInfo.InvariantCulture) : null);
+    public static TableColumn Seconds { get; } = new("training, s", (row, find) => row.Model is { } model ? Training(find(model)) : null);
+
+    // Of the epochs alone, in whatever pieces they were run.
+    private static string? Training(StageResult? result) => result?.Figures?["seconds_per_epoch"] is { } each && result.Figures["epochs"] is { } epochs
+        ? (each.GetValue<double>() * epochs.GetValue<double>()).ToString("F0", CultureInfo.InvariantCulture) : null;
 
     /// <summary>A JSON number as text.</summary>
     public static string? Number(JsonNode? node, string format) => node?.GetValue<double>().ToString(format, CultureInfo.InvariantCulture);
@@ -113,7 +117,7 @@ internal sealed class RecommendationTables
             Add(name, $"mmesid quantize --model {Stage.Work}/{whole.Name} --to {size} --out {Stage.Work}/{name}");
             rows.Add(new($"the same, {size.ToUpperInvariant()}", null, Add(Stage.Evaluate(name, kBeauty, generates: true))));
         }
-        return new("best", "Generating SIDs against scoring items", "A Llama of four layers on our SIDs of collaborative and text embeddings (three codes), trained to the end, run by llama.cpp at several sizes of its weights. "
+        return new("best", "Generating SIDs against scoring items", "A Llama of four layers on our SIDs of collaborative and text embeddings (three codes), trained to the end, run by llama.cpp at several sizes of its weights; rows of 128 and 384 values do not fit Q4_K, so that Q4_K_M stores them in 5 to 8 bits. "
             + "TIGER's paper has HR@10 .0648 and nDCG@10 .0384 on this split, RPG's .0809 and .0464.",
             [.. Quality, TableColumn.Seconds], rows);
     }
@@ -123,7 +127,9 @@ internal sealed class RecommendationTables
         Stage sasRec = Add("movies.sasrec", $"mmesid train sasrec --sequences {kMovies} --epochs 30 --patience 5 --out {Stage.Work}/movies.sasrec");
         var baseline = new TableRow("SASRec", sasRec, Add(Stage.Evaluate(sasRec.Name, kMovies)));
         Add("movies.collaborative.npy", $"mmesid embed collaborative --model {Stage.Work}/movies.sasrec --out {Stage.Work}/movies.collaborative.npy");
-        Add("movies.tsv", $"(printf 'item\\ttext\\n'; zcat {Stage.Data}/ml-1m/items.jsonl.gz | sed 's/^{{\"movie_id\": \\([0-9]*\\), /\\1\\t/; s/[^0-9A-Za-z\\t ]/ /g') > {Stage.Work}/movies.tsv");
+        // Texts of the movies that somebody rated: a table of others would rank them as well.
+        Add("movies.rated", $"zcat {kMovies} | awk '{{ for (i = 2; i <= NF; i++) print $i }}' | sort -u > {Stage.Work}/movies.rated");
+        Add("movies.tsv", $"(printf 'item\\ttext\\n'; zcat {Stage.Data}/ml-1m/items.jsonl.gz | sed 's/^{{\"movie_id\": \\([0-9]*\\), /\\1\\t/; s/[^0-9A-Za-z\\t ]/ /g' | awk -F '\\t' 'NR == FNR {{ rated[$1]; next }} $1 in rated' {Stage.Work}/movies.rated -) > {Stage.Work}/movies.tsv");
         Add("movies.text.npy", $"mmesid embed text --input {Stage.Work}/movies.tsv --dimension 256 --out {Stage.Work}/movies.text.npy");
         Add("movies.image.npy", $"cp {Stage.Data}/ml-1m/poster_features.npy {Stage.Work}/movies.image.npy && tail -c +129 {Stage.Data}/ml-1m/poster_movie_ids.npy | od -An -v -td4 -w4 | tr -d ' ' > {Stage.Work}/movies.image.items.txt");
         return MmeSid("movies", "MovieLens-1M", kMovies, baseline, ["collaborative", "text", "image"], "movies.");
@@ -144,7 +150,8 @@ internal sealed class RecommendationTables
             Row("no codes", "mme.no-codes", tables),
             Row("weights alike, not by frequency", "mme.equal", $"{coded} --fusion equal"),
             Row("item table alone", "mme.no-fusion", $"{coded} --fusion none"),
-            .. modalities.Select(modality => Row($"{modality} only", $"mme.{modality}", $"--bundle {modality}={Stage.Work}/{bundle}/{modality} {Table(modality)}")),
+            // Posters lack for some movies, which alone they could not stand for.
+            .. modalities.Where(modality => modality != "image").Select(modality => Row($"{modality} only", $"mme.{modality}", $"--bundle {modality}={Stage.Work}/{bundle}/{modality} {Table(modality)}")),
         ];
         TableColumn[] kept = [.. modalities.SelectMany(modality => new[] { "before", "after" }.Select(when => TableColumn.Trained("forgetting", modality, $"kendall_tau_{when}", $"τ {modality} {when}")))];
         return new(key, $"MME-SID and its parts, {title}", "A small Llama that reads one soft token per item and scores all items, without one part at a time. "
@@ -162,14 +169,14 @@ internal sealed class RecommendationTables
 
     private RecommendationTable Timeline()
     {
-        // Of n events the first half and two more, which judge and test, but never the last two.
-        Stage early = Add("early.txt", $"awk '{{ n = NF - 1; h = int(n / 2) + 2; if (h > n - 2) h = n - 2; for (i = 1; i <= h + 1; i++) printf \"%s%s\", $i, i > h ? \"\\n\" : \" \" }}' {kBeauty} > {Stage.Work}/early.txt");
-        Stage late = Add("late.txt", $"awk '{{ h = int((NF - 1) / 2); printf \"%s\", $1; for (i = 2 + h; i <= NF; i++) printf \" %s\", $i; print \"\" }}' {kBeauty} > {Stage.Work}/late.txt");
+        // Of the m events that train, the first half; two more are held out again. The second half begins with the last event of the first.
+        Stage early = Add("early.txt", $"awk '{{ h = int((NF - 2) / 2); for (i = 1; i <= h + 3; i++) printf \"%s%s\", $i, i == h + 3 ? \"\\n\" : \" \" }}' {kBeauty} > {Stage.Work}/early.txt");
+        Stage late = Add("late.txt", $"awk '{{ h = int((NF - 2) / 2); printf \"%s\", $1; for (i = 1 + h; i <= NF; i++) printf \" %s\", $i; print \"\" }}' {kBeauty} > {Stage.Work}/late.txt");
         string bundle = $"--bundle {Stage.Work}/sids.rq-kmeans";
         Stage first = Add("time.base", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{early.Name} {kSmall} --epochs 6 --out {Stage.Work}/time.base");
         Stage adapted = Add("time.lora", $"mmesid train sid-lm {bundle} --sequences {Stage.Work}/{late.Name} --base {Stage.Work}/time.base/base.gguf --lora --embeddings base --epochs 6 --learning-rate 0.001 --patience 0 --threads 1 --out {Stage.Work}/time.lora");
         Stage whole = _stages.Single(stage => stage.Name == "lm.rq-kmeans");
-        return new("timeline", "LoRA on later events", "A small Llama is trained on the first half of every user's events; an adapter is trained on the second half over the frozen first model; the same small Llama trained on all of them is beside them. All are tested on each user's last event.",
+        return new("timeline", "LoRA on later events", "A small Llama is trained on the first half of every user's training events; an adapter is trained on the second half over the frozen first model; the same small Llama trained on all of them is beside them. All are tested on each user's last event, and all generate the same SIDs, whose collaborative half knows all training events.",
             [.. Quality, TableColumn.Seconds],
             [
                 new("first half of the events", first, Add(Stage.Evaluate(first.Name, kBeauty, generates: true))),

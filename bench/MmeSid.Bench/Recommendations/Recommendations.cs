@@ -23,7 +23,7 @@ internal static class Recommendations
         string[] chosen = wanted switch { "all" => keys, "none" => [], _ => wanted.Split(',', StringSplitOptions.TrimEntries) };
         if (chosen.Except(keys).FirstOrDefault() is { } unknown)
             throw new ArgumentException($"there is no table '{unknown}'; there are {string.Join(", ", keys)}");
-        var runner = new StageRunner(Program(repository), dataFolder ?? "", work, experiments.Stages);
+        var runner = new StageRunner(Program(repository), dataFolder ?? "", work, machine.Commit, experiments.Stages);
         foreach (RecommendationTable table in experiments.Tables.Where(table => chosen.Contains(table.Key) && dataFolder is not null))
         {
             BenchRun.Say(table.Title);
@@ -46,9 +46,10 @@ internal static class Recommendations
     private static string Write(RecommendationTables experiments, StageRunner runner, string resultsFolder, Machine machine)
     {
         var page = new StringBuilder("# Recommending on real data\n\nWritten by `./build.sh --target Recommendations`; do not edit (the last section is `recommendations.notes.md`). ");
-        page.Append(CultureInfo.InvariantCulture, $"Commit {machine.Commit}, {machine.Date}; {machine.Processor}, {machine.Cores} cores.\n\n");
-        page.Append("Every user's last event is predicted among all items but those of the history; the last but one chooses the epoch. No model, embedding or SID has seen either of them. ");
-        page.Append("± is half the 95 % confidence interval over users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder.\n\n");
+        string[] commits = [.. experiments.Stages.Select(stage => runner.Find(stage)?.Commit).OfType<string>().Distinct()];
+        page.Append(CultureInfo.InvariantCulture, $"Written {machine.Date}; run at the commits {string.Join(", ", commits)}; {machine.Processor}.\n\n");
+        page.Append("Every user's last event is predicted among all items but those of the history; the last but one chooses the epoch. No model, embedding or SID of ours has seen either of them (what published SIDs have seen is not known here). ");
+        page.Append("± is half the 95 % confidence interval over users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder. Seconds of training are those of its epochs, on one thread of a machine that had other work.\n\n");
         var shown = new HashSet<Stage>();
         foreach (RecommendationTable table in experiments.Tables)
             AppendTable(page, table, runner, shown);

@@ -9,16 +9,17 @@ namespace MmeSid.Bench;
 
 /// <summary>What a stage that is done left.</summary>
 /// <param name="Key">Of the commands that led to it.</param>
-/// <param name="Seconds">It took; null for what was put there by hand.</param>
+/// <param name="Commit">Of the program that ran it; null where it is not known.</param>
 /// <param name="Figures">What it printed, or null.</param>
-internal sealed record StageResult(string Key, double? Seconds, JsonNode? Figures);
+internal sealed record StageResult(string Key, string? Commit, JsonNode? Figures);
 
 /// <summary>Runs stages through the shell, each once: what is done is kept in the working folder as long as the command and those before it stay the same.</summary>
 /// <param name="program">Folder of the program <c>mmesid</c>.</param>
 /// <param name="data">The real data.</param>
 /// <param name="work">Where stages put what they make.</param>
+/// <param name="commit">Of the program.</param>
 /// <param name="stages">All, each after those that it needs.</param>
-internal sealed class StageRunner(string program, string data, string work, IReadOnlyList<Stage> stages)
+internal sealed class StageRunner(string program, string data, string work, string commit, IReadOnlyList<Stage> stages)
 {
     private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web);
 
@@ -45,17 +46,16 @@ internal sealed class StageRunner(string program, string data, string work, IRea
         BenchRun.Say($"  {stage.Command}");
         Directory.CreateDirectory(work);
         string options = (stage.HasFigures ? " --json" : "") + (stage.Command.Contains(" --out ", StringComparison.Ordinal) ? " --force" : "");
-        var start = new ProcessStartInfo("/bin/sh", ["-c", stage.Command + options]) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo("/bin/sh", ["-e", "-c", stage.Command + options]) { RedirectStandardOutput = true };
         start.Environment["PATH"] = $"{program}{Path.PathSeparator}{Environment.GetEnvironmentVariable("PATH")}";
         start.Environment[Stage.Data[1..]] = data;
         start.Environment[Stage.Work[1..]] = work;
-        var clock = Stopwatch.StartNew();
         using Process process = Process.Start(start) ?? throw new InvalidOperationException("the shell did not start");
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         if (process.ExitCode != 0)
             throw new InvalidOperationException($"'{stage.Command}' ended with status {process.ExitCode}");
-        var result = new StageResult(KeyOf(stage), clock.Elapsed.TotalSeconds, stage.HasFigures ? JsonNode.Parse(output) : null);
+        var result = new StageResult(KeyOf(stage), commit, stage.HasFigures ? JsonNode.Parse(output) : null);
         using OutputFile file = OutputFile.Create(PathOf(stage), force: true);
         JsonSerializer.Serialize(file.Stream, result, s_json);
         file.Commit();

@@ -42,9 +42,10 @@ internal static class QuantizeCommand
         var options = new Dictionary<string, string>(folder.Description.Options) { ["quantize"] = size, [LanguageModelFiles.HashOption] = ModelFolder.HashOf(quantized) };
         ModelFolder.Write(output, folder.Description with { Options = options }, folder.Items, [.. folder.Others]);
         run.Cancellation.ThrowIfCancellationRequested();
+        long before = new FileInfo(whole).Length, after = new FileInfo(quantized).Length;
         output.Commit();
         run.Results.Value("out", path);
-        run.Results.Value("bytes_before", new FileInfo(whole).Length, $"{new FileInfo(whole).Length / 1e6:N1} MB");
-        run.Results.Value("bytes", new FileInfo(Path.Combine(path, LanguageModelFiles.BaseName)).Length, $"{new FileInfo(Path.Combine(path, LanguageModelFiles.BaseName)).Length / 1e6:N1} MB");
+        run.Results.Value("bytes_before", before, $"{before / 1e6:N1} MB");
+        run.Results.Value("bytes", after, $"{after / 1e6:N1} MB");
     }
 }

@@ -63,7 +63,7 @@ internal sealed class TrainMmeSidCommand
         var own = new TrainMmeSidCommand();
         var command = new Command(MmeSidModel.Kind, "MME-SID's language model (arXiv 2509.02017): each item of a history is one soft token made of its embeddings and SIDs, and one pass scores all items. "
             + "A small Llama trained from scratch, as a GGUF file, or a frozen --base with LoRA, whose learning rate then is 3e-4 after 100 steps where none is given. "
-            + "The last event of a user (test) is never seen, the last but one (validation) only judges the epochs.")
+            + "The last event of a user (test) is never trained on, the last but one (validation) only judges the epochs.")
         {
             own._tables, own._bundles, SequenceFile.Option, own._output, own._codes, own._fusion, own._temperature,
         };
@@ -95,6 +95,8 @@ internal sealed class TrainMmeSidCommand
             Start = run.Need(_codes) == kCodebooks ? SidEmbeddingStart.Codebooks : SidEmbeddingStart.Random,
         });
         LlamaFileType size = _llama.SizeOf(run, options);
+        if (_llama.Base.PathOf(run) is { } given)
+            folder.RequireOutside(given);
         IReadOnlyList<SidBundle?> bundles = ModalityBundles.Open(_bundles.Name, run.Get(_bundles) ?? [], [.. named.Select(table => table.Name)]);
         InteractionSequences events = SequenceFile.Read(run);
         using ModalityRows modalities = ModalityRows.Read(run, named);

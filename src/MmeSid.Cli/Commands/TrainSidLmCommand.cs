@@ -54,6 +54,11 @@ internal static class TrainSidLmCommand
                 Tied = run.Need(head) == kTied,
             });
             LlamaFileType size = llama.SizeOf(run, options);
+            foreach (string? input in (string?[])[run.Need(bundle), llama.Base.PathOf(run)])
+            {
+                if (input is not null)
+                    folder.RequireOutside(input);
+            }
             string hash = ModelFolder.HashOf(run.Need(SequenceFile.Option));
             SidBundle sids = SidBundle.Open(run.Need(bundle));
             InteractionSequences events = SequenceFile.Read(run);
@@ -64,10 +69,12 @@ internal static class TrainSidLmCommand
             torch.Device device = loop.Start(run);
             LlamaPrompt prompt = llama.Base.ReadPrompt(run);
             Training.LanguageModels.Llama transformer = llama.Base.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape(sequences.Vocabulary.Levels));
-            float[] vectors = options.Start == SidEmbeddingStart.Base
+            (float[] vectors, float[]? headVectors) = options.Start == SidEmbeddingStart.Base
                 ? SidVectors.OfBase(llama.Base.PathOf(run)!, sequences.Vocabulary)
-                : SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed);
-            using SidLlama model = new SidLlama(sequences.Vocabulary, transformer, vectors, options.Tied, prompt).to(device);
+                : (SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed), null);
+            if (headVectors is not null && options.Tied)
+                throw new ArgumentException($"{llama.Base.PathOf(run)}: scores codes by vectors of their own, expected {head.Name} {kOwn} with {embeddings.Name} {kBase}");
+            using SidLlama model = new SidLlama(sequences.Vocabulary, transformer, vectors, options.Tied, prompt, headVectors).to(device);
             options.RequireRoom(transformer.Shape, sequences.Vocabulary.Levels, prompt.Prefix);
             var learner = new SidLlamaLearner(model, sequences, options, run.Seed);
             LoopResult trained = TrainingLoopOptions.Train(run, learner, loopOptions, kScore);

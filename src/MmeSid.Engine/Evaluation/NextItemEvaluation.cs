@@ -36,9 +36,10 @@ public static class NextItemEvaluation
     /// <param name="which">Which event is predicted.</param>
     /// <param name="cutoffs">See <see cref="RankingMetrics"/>.</param>
     /// <param name="evaluated">Told how many users have been ranked since the last call.</param>
+    /// <param name="skipUnknown">Leaves items that the model does not know out of histories; a user whose held-out item is one of them, or of whose history nothing is left, counts as a miss.</param>
     /// <exception cref="InvalidDataException">An event's item is none of the model's; user and item named.</exception>
     public static RankingMetrics Run(
-        INextItemScorer scorer, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null)
+        INextItemScorer scorer, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null, bool skipUnknown = false)
     {
         ArgumentNullException.ThrowIfNull(scorer);
         ArgumentNullException.ThrowIfNull(sequences);
@@ -51,17 +52,16 @@ public static class NextItemEvaluation
         // Histories of like length in one call: a model that pads them pads little.
         foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(batch))
         {
-            (int[] History, int Target)[] known = [.. users.Select(user => Known(which == HeldOut.Test ? split.Test(user) : split.Validation(user), user))];
-            scorer.Score([.. known.Select(user => user.History)], scores.AsSpan(0, users.Length * items));
-            var ranks = new int[users.Length];
-            Parallel.For(0, users.Length, i => ranks[i] = RankingMetrics.Rank(scores.AsSpan(i * items, items), known[i].Target, known[i].History));
+            (int[] History, int Target)[] known = Known(users, split, which, sequences, scorer.Items, rows, skipUnknown, metrics);
+            if (known.Length > 0)
+                scorer.Score([.. known.Select(user => user.History)], scores.AsSpan(0, known.Length * items));
+            var ranks = new int[known.Length];
+            Parallel.For(0, known.Length, i => ranks[i] = RankingMetrics.Rank(scores.AsSpan(i * items, items), known[i].Target, known[i].History));
             foreach (int rank in ranks)
                 metrics.Add(rank);
             evaluated?.Invoke(users.Length);
         }
         return metrics;
-
-        (int[] History, int Target) Known((int[] History, int Target) user, int number) => InModel(user, number, sequences, scorer.Items, rows);
     }
 
     /// <summary>
@@ -73,9 +73,10 @@ public static class NextItemEvaluation
     /// <param name="which">Which event is predicted.</param>
     /// <param name="cutoffs">See <see cref="RankingMetrics"/>.</param>
     /// <param name="evaluated">Told how many users have been ranked since the last call.</param>
+    /// <param name="skipUnknown">Leaves items that the model does not know out of histories; a user whose held-out item is one of them, or of whose history nothing is left, counts as a miss.</param>
     /// <exception cref="InvalidDataException">An event's item is none of the model's; user and item named.</exception>
     public static RankingMetrics Run(
-        INextItemRecommender recommender, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null)
+        INextItemRecommender recommender, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null, bool skipUnknown = false)
     {
         ArgumentNullException.ThrowIfNull(recommender);
         ArgumentNullException.ThrowIfNull(sequences);
@@ -85,11 +86,10 @@ public static class NextItemEvaluation
         int count = metrics.Cutoffs.DefaultIfEmpty(1).Max();
         foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(kUsersPerCall))
         {
-            (int[] History, int Target)[] known =
-                [.. users.Select(user => InModel(which == HeldOut.Test ? split.Test(user) : split.Validation(user), user, sequences, recommender.Items, rows))];
+            (int[] History, int Target)[] known = Known(users, split, which, sequences, recommender.Items, rows, skipUnknown, metrics);
             IReadOnlyList<RankedGroup[]> ranked = recommender.Recommend(
                 [.. known.Select(user => new NextItemQuery(user.History, [.. user.History.Where(item => item != user.Target)]))], count);
-            for (int i = 0; i < users.Length; i++)
+            for (int i = 0; i < known.Length; i++)
                 Add(metrics, ranked[i], known[i].Target);
             evaluated?.Invoke(users.Length);
         }
@@ -111,15 +111,23 @@ public static class NextItemEvaluation
         metrics.AddMiss();
     }
 
-    // A user's events as rows of the model.
-    private static (int[] History, int Target) InModel((int[] History, int Target) user, int number, InteractionSequences sequences, ItemIds items, int[] rows)
+    // The users' events as rows of the model; misses are counted at once.
+    private static (int[] History, int Target)[] Known(
+        int[] users, LeaveOneOut split, HeldOut which, InteractionSequences sequences, ItemIds items, int[] rows, bool skipUnknown, RankingMetrics metrics)
     {
-        foreach (int item in user.History.Append(user.Target))
+        var known = new List<(int[], int)>();
+        foreach (int user in users)
         {
-            if (rows[item] < 0)
-                throw new InvalidDataException($"user '{sequences.Users[number]}': item '{sequences.Items[item]}' is none of the {items.Count} that the model knows");
+            (int[] history, int target) = which == HeldOut.Test ? split.Test(user) : split.Validation(user);
+            if (!skipUnknown && history.Append(target).FirstOrDefault(item => rows[item] < 0, -1) is >= 0 and int unknown)
+                throw new InvalidDataException($"user '{sequences.Users[user]}': item '{sequences.Items[unknown]}' is none of the {items.Count} that the model knows");
+            int[] left = [.. history.Select(item => rows[item]).Where(row => row >= 0)];
+            if (rows[target] < 0 || left.Length == 0)
+                metrics.AddMiss();
+            else
+                known.Add((left, rows[target]));
         }
-        return (Array.ConvertAll(user.History, item => rows[item]), rows[user.Target]);
+        return [.. known];
     }
 
     // Row in the model of each item of the sequences, −1 where it knows none.

@@ -59,6 +59,17 @@ public sealed class OutputFolder : IDisposable
         return new OutputFolder(target, temporary, force);
     }
 
+    /// <summary>Refuses an input that committing would delete with the folder that is replaced.</summary>
+    /// <param name="input">A file or folder that what is written refers to.</param>
+    /// <exception cref="IOException">It lies in the final folder.</exception>
+    public void RequireOutside(string input)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(input);
+        string path = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(input));
+        if (path == Target || path.StartsWith(Target + System.IO.Path.DirectorySeparatorChar, StringComparison.Ordinal))
+            throw new IOException($"{input}: lies in {Target}, which would be replaced: choose another folder for the output");
+    }
+
     /// <summary>
     /// Flushes every file and renames the folder to its final name. An existing folder changes places with it in one step where the system
     /// can (Linux), else it is moved aside first; then it is deleted.

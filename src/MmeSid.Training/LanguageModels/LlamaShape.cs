@@ -8,6 +8,10 @@ public sealed record LlamaShape
     /// <summary>The architecture's name in GGUF files.</summary>
     public const string Architecture = "llama";
 
+    // Of a layer.
+    private static readonly string[] s_weights =
+        ["attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"];
+
     /// <summary>H, values of an embedding and of a hidden state.</summary>
     public required int Dimension { get; init; }
 
@@ -102,6 +106,9 @@ public sealed record LlamaShape
             throw new InvalidDataException($"{file.Path}: rotates {Size("rope.dimension_count")} of the {headSize} values of a head, expected all");
         if (keys.Integer($"{Architecture}.expert_count") is > 0)
             throw new InvalidDataException($"{file.Path}: has experts, which training does not know");
+        // llama.cpp would apply what the forward pass here leaves out: biases, scales, sub-norms.
+        if (file.Tensors.Keys.FirstOrDefault(name => name.StartsWith("blk.", StringComparison.Ordinal) && !s_weights.Contains(name[(name.IndexOf('.', 4) + 1)..])) is { } unknown)
+            throw new InvalidDataException($"{file.Path}: has the tensor {unknown}, which training does not know");
         // A linear scaling divides every frequency alike.
         double linear = keys.Text($"{Architecture}.rope.scaling.type") switch
         {

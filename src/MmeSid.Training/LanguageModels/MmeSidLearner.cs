@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.LanguageModels;
 
 /// <summary>
-/// Trains a <see cref="MmeSidLlama"/>: the cross-entropy over all items of each item of a training part but the first, given what came before. As z depends on what is trained, its gradient goes on into
+/// Trains a <see cref="MmeSidLlama"/>: the cross-entropy over all items of each of the last length items of a training part but its first, given what came before. As z depends on what is trained, its gradient goes on into
 /// the item table, the gate and the projections. An epoch is judged by nDCG@10 of the validation items, ranked among all items but those of the history.
 /// </summary>
 public sealed class MmeSidLearner : ILearner

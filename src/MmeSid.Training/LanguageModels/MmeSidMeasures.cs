@@ -24,6 +24,7 @@ public sealed record MmeSidMeasures(IReadOnlyList<(string Modality, KendallTau T
     {
         ArgumentNullException.ThrowIfNull(items);
         ArgumentNullException.ThrowIfNull(sources);
+        using DisposeScope whole = NewDisposeScope();
         ItemIds ids = sources[0].Table.Items;
         var distances = new List<(string, KendallTau)>();
         foreach (string modality in items.Coded)

@@ -51,7 +51,7 @@ internal sealed record SidBatch(PackedSequences Places, long[] Inputs, IReadOnly
     }
 }
 
-/// <summary>The steps of an epoch (<see cref="HistorySteps"/>): every item of a user's training part is predicted.</summary>
+/// <summary>The steps of an epoch (<see cref="HistorySteps"/>): the last length + 1 items of a user's training part are predicted.</summary>
 internal sealed class SidBatches
 {
     private readonly SidSequences _sequences;

@@ -24,8 +24,9 @@ public sealed class SidLlama : nn.Module
     /// <param name="vectors">[T + 1, H] row-major: first values of the input vectors and, where they are not tied, of the head.</param>
     /// <param name="tied">Whether codes are scored by their input vectors.</param>
     /// <param name="prompt">Words before every sequence; null for none.</param>
+    /// <param name="headVectors">[T + 1, H] row-major, the last row unused: first values of a head that is not tied; null takes those of the input vectors.</param>
     /// <exception cref="ArgumentException">The prompt has words behind the sequence, which is where codes are scored.</exception>
-    public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied, LlamaPrompt? prompt = null)
+    public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied, LlamaPrompt? prompt = null, float[]? headVectors = null)
         : base(nameof(SidLlama))
     {
         ArgumentNullException.ThrowIfNull(vocabulary);
@@ -42,7 +43,8 @@ public sealed class SidLlama : nn.Module
         using (no_grad())
         {
             embeddings.weight!.copy_(tensor(vectors, [vocabulary.Tokens + 1, dimension]));
-            head = tied ? null : new Parameter(embeddings.weight!.detach().narrow(0, 0, vocabulary.Tokens).clone().DetachFromDisposeScope());
+            Tensor start = headVectors is null ? embeddings.weight!.detach() : tensor(headVectors, [vocabulary.Tokens + 1, dimension]);
+            head = tied ? null : new Parameter(start.narrow(0, 0, vocabulary.Tokens).clone().DetachFromDisposeScope());
         }
         if (PrefixLength > 0)
         {

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.LanguageModels;
 
 /// <summary>
-/// Trains a <see cref="SidLlama"/>: the cross-entropy of every code of every item that a user's training part holds, given what came before. An epoch is judged by the mean
+/// Trains a <see cref="SidLlama"/>: the cross-entropy of every code of the last length + 1 items of a user's training part, given what came before. An epoch is judged by the mean
 /// log-probability of the validation items, all their codes together, given the right codes before each (teacher forcing).
 /// </summary>
 public sealed class SidLlamaLearner : ILearner

@@ -11,6 +11,7 @@ public static class SidVectors
     /// <summary>Root mean square of the values, the usual one of token embeddings.</summary>
     public const double Size = 0.02;
 
+    private const string kHead = "output.weight";
     private const ulong kProjections = 1UL << 40;
 
     /// <summary>
@@ -46,16 +47,16 @@ public static class SidVectors
     /// <summary>The vectors that a base has for the codes: it was trained from scratch on SIDs of the same codes, so that they are its words (<see cref="SidLlamaFiles.WriteGguf"/>).</summary>
     /// <param name="path">The base.</param>
     /// <param name="vocabulary">The codes.</param>
-    /// <returns>[T + 1, H] row-major, the begin vector last.</returns>
+    /// <returns>[T + 1, H] row-major, the begin vector last; and what scores the codes, of the same shape, or null where that is their vectors.</returns>
     /// <exception cref="InvalidDataException">Its words are others.</exception>
-    public static float[] OfBase(string path, SidVocabulary vocabulary)
+    public static (float[] Vectors, float[]? Head) OfBase(string path, SidVocabulary vocabulary)
     {
         ArgumentNullException.ThrowIfNull(vocabulary);
         using GgufFile file = GgufFile.Open(path);
         string[] words = file.Metadata.Texts("tokenizer.ggml.tokens") ?? [], expected = vocabulary.Words();
         if (!words.SequenceEqual(expected))
             throw new InvalidDataException($"{path}: has {words.Length} words, expected the {expected.Length} of these SIDs, {expected[0]} … {expected[^1]}: only a base that was trained on SIDs of the same codes has vectors for them");
-        return file.ReadSingles("token_embd.weight");
+        return (file.ReadSingles("token_embd.weight"), file.Tensors.ContainsKey(kHead) ? file.ReadSingles(kHead) : null);
     }
 
     /// <summary>

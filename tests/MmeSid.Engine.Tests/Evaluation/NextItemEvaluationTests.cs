@@ -31,6 +31,19 @@ public sealed class NextItemEvaluationTests
         Assert.Contains("user '2': item '3'", message, StringComparison.Ordinal);
     }
 
+    /// <summary>A user whose target the model lacks, or of whose history nothing is left, is a miss; of the others what it knows counts.</summary>
+    [Fact]
+    public void UnknownItemsAreLeftOutOrMissed()
+    {
+        var scorer = new LargestNumber(ItemIds.FromStrings(["1", "2", "4"]));
+        InteractionSequences sequences = InteractionSequences.FromItems([[1, 3, 2, 4], [2, 1, 3], [3, 3, 4]]);
+        foreach (RankingMetrics metrics in (RankingMetrics[])[NextItemEvaluation.Run(scorer, sequences, HeldOut.Test, [1], skipUnknown: true), NextItemEvaluation.Run(new FullRanking(scorer), sequences, HeldOut.Test, [1], skipUnknown: true)])
+        {
+            Assert.Equal(3, metrics.Users);
+            Assert.Equal(1 / 3.0, metrics.HitRate(1), 1e-15);
+        }
+    }
+
     [Theory]
     [InlineData(HeldOut.Test)]
     [InlineData(HeldOut.Validation)]
