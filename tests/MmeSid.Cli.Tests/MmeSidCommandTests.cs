@@ -13,9 +13,9 @@ namespace MmeSid.Cli.Tests;
 /// <summary>train mme-sid, and that llama.cpp runs what it wrote as it was trained.</summary>
 public sealed class MmeSidCommandTests : IDisposable
 {
-    private const int kItems = 15;
+    private const int kItems = SmallLanguageModel.Items;
 
-    private static readonly string[] s_small = ["--layers", "2", "--dimension", "32", "--heads", "4", "--feed-forward", "64", "--length", "6", "--batch", "64", "--device", "cpu", "--threads", "1"];
+    private static readonly string[] s_small = SmallLanguageModel.Options;
 
     private readonly ScratchFolder _scratch = new();
 
@@ -23,9 +23,7 @@ public sealed class MmeSidCommandTests : IDisposable
 
     public void Dispose() => _scratch.Dispose();
 
-    // User u takes items u, u + 1, … of 1 … 15, again and again from the start.
-    private string Sequences(int users = 60) => _scratch.Text("S.txt",
-        string.Join('\n', Enumerable.Range(0, users).Select(user => $"u{user} {string.Join(' ', Enumerable.Range(user, 4 + (user % 4)).Select(item => (item % kItems) + 1))}")) + "\n");
+    private string Sequences(int users = 60) => SmallLanguageModel.Sequences(_scratch, users);
 
     private string Table(string name, int dimension, int items = kItems)
     {

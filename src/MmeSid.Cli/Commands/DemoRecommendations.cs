@@ -90,7 +90,7 @@ internal static class DemoRecommendations
             Kind = SidLanguageModel.Kind,
             Options = new OptionTexts().Add("codes", string.Join(',', vocabulary.Codes)).Add("length", s_options.Length).Add("prefix", "")
                 .Add(LanguageModelFiles.HashOption, ModelFolder.HashOf(weights)).Add(TrainingLoopOptions.Texts(s_loop)).Add("seed", run.Seed).All,
-            Metrics = new Dictionary<string, double> { ["loss"] = trained.Epochs[trained.KeptEpoch - 1].Loss },
+            Metrics = LlamaRecommenderOptions.Metrics(trained, kScore),
             Inputs = new Dictionary<string, string> { ["bundle"] = bundle.Fingerprint },
         }, bundle, [LanguageModelFiles.BaseName]);
         output.Commit();

@@ -161,5 +161,42 @@ internal sealed class LlamaRecommenderOptions
             : texts.Add("quantize", run.Need(_quantize)).Add(LanguageModelFiles.HashOption, ModelFolder.HashOf(Path.Combine(folder, LanguageModelFiles.BaseName)));
     }
 
+    /// <summary>What the epoch that is kept was measured by, for the description of what was trained.</summary>
+    /// <param name="trained">The epochs.</param>
+    /// <param name="score">What validation measures.</param>
+    public static Dictionary<string, double> Metrics(LoopResult trained, string score)
+    {
+        EpochReport kept = trained.Epochs[trained.KeptEpoch - 1];
+        var metrics = new Dictionary<string, double> { ["loss"] = kept.Loss };
+        if (kept.Score is { } value)
+            metrics[$"validation {score}"] = value;
+        return metrics;
+    }
+
+    /// <summary>Shows what was trained on what, and how far.</summary>
+    /// <param name="run">The command.</param>
+    /// <param name="path">The model.</param>
+    /// <param name="sequences">The users.</param>
+    /// <param name="perEpoch">What an epoch predicts, and how much of it.</param>
+    /// <param name="learner">What was trained.</param>
+    /// <param name="trained">The epochs.</param>
+    /// <param name="score">What validation measures.</param>
+    public static void Report(CommandRun run, string path, ItemSequences sequences, (string Name, long Count) perEpoch, ILearner learner, LoopResult trained, string score)
+    {
+        run.Results.Value("out", path);
+        run.Results.Value("users", sequences.UserCount);
+        run.Results.Value("items", sequences.Items.Count);
+        if (sequences.UnknownItems > 0)
+            run.Results.Value("unknown_items", sequences.UnknownItems);
+        run.Results.Value($"{perEpoch.Name}_per_epoch", perEpoch.Count);
+        run.Results.Value("steps_per_epoch", learner.StepsPerEpoch);
+        run.Results.Value("parameters", learner.Module.parameters().Where(parameter => parameter.requires_grad).Sum(parameter => parameter.numel()));
+        TrainingLoopOptions.Report(run, trained, score);
+        EpochReport kept = trained.Epochs[trained.KeptEpoch - 1];
+        run.Results.Value("loss", kept.Loss);
+        if (kept.Score is { } value)
+            run.Results.Value($"validation_{score.Replace('-', '_')}", value, label: $"validation {score}");
+    }
+
     private static Option<int> Number(string name, string description, int value) => new(name) { Description = description, DefaultValueFactory = _ => value, HelpName = "count" };
 }

@@ -120,10 +120,9 @@ internal sealed class TrainMmeSidCommand
         run.Cancellation.ThrowIfCancellationRequested();
         var report = new MmeSidReport(before, Measure("measure the items"));
         IReadOnlyList<string> others = _llama.WriteTransformer(run, folder.Path, transformer, options.Lora, size, model.WriteGguf);
-        EpochReport kept = trained.Epochs[trained.KeptEpoch - 1];
-        var metrics = new Dictionary<string, double>(report.Metrics()) { ["loss"] = kept.Loss };
-        if (kept.Score is { } score)
-            metrics[$"validation {s_score}"] = score;
+        Dictionary<string, double> metrics = LlamaRecommenderOptions.Metrics(trained, s_score);
+        foreach ((string name, double value) in report.Metrics())
+            metrics.Add(name, value);
         model.WriteModel(folder, new ModelDescription
         {
             Kind = MmeSidModel.Kind,
@@ -133,18 +132,7 @@ internal sealed class TrainMmeSidCommand
         }, sequences.Items, others);
         folder.Commit();
         run.DeleteCheckpoint(loop.CheckpointPath);
-        run.Results.Value("out", path);
-        run.Results.Value("users", events.Users.Count);
-        run.Results.Value("items", sequences.Items.Count);
-        if (sequences.UnknownItems > 0)
-            run.Results.Value("unknown_items", sequences.UnknownItems);
-        run.Results.Value("items_per_epoch", learner.ItemsPerEpoch);
-        run.Results.Value("steps_per_epoch", learner.StepsPerEpoch);
-        run.Results.Value("parameters", model.parameters().Where(parameter => parameter.requires_grad).Sum(parameter => parameter.numel()));
-        TrainingLoopOptions.Report(run, trained, s_score);
-        run.Results.Value("loss", kept.Loss);
-        if (kept.Score is { } validated)
-            run.Results.Value($"validation_{s_score}", validated, label: $"validation {s_score}");
+        LlamaRecommenderOptions.Report(run, path, sequences, ("items", learner.ItemsPerEpoch), learner, trained, s_score);
         report.Show(run.Results);
 
         MmeSidMeasures Measure(string step) => run.Progress.Step(step, () => MmeSidMeasures.Measure(model.Items, sources, users, GlobalOptions.ThreadCount(run.Parsed)));

@@ -80,10 +80,6 @@ internal static class TrainSidLmCommand
             LoopResult trained = TrainingLoopOptions.Train(run, learner, loopOptions, kScore);
             run.Cancellation.ThrowIfCancellationRequested();
             IReadOnlyList<string> others = llama.WriteTransformer(run, folder.Path, transformer, options.Lora, size, model.WriteGguf);
-            EpochReport kept = trained.Epochs[trained.KeptEpoch - 1];
-            var metrics = new Dictionary<string, double> { ["loss"] = kept.Loss };
-            if (kept.Score is { } score)
-                metrics[$"validation {kScore}"] = score;
             var inputs = new Dictionary<string, string> { [Path.GetFileName(run.Need(SequenceFile.Option))] = hash, ["bundle"] = sids.Fingerprint };
             if (baseHash is not null)
                 inputs["base"] = baseHash;
@@ -91,23 +87,12 @@ internal static class TrainSidLmCommand
             {
                 Kind = SidLanguageModel.Kind,
                 Options = texts.Add(llama.FileTexts(run, folder.Path, baseHash)).Add(TrainingLoopOptions.Texts(loopOptions)).Add("seed", run.Seed).All,
-                Metrics = metrics,
+                Metrics = LlamaRecommenderOptions.Metrics(trained, kScore),
                 Inputs = inputs,
             }, sids, others);
             folder.Commit();
             run.DeleteCheckpoint(loopOptions.CheckpointPath);
-            run.Results.Value("out", path);
-            run.Results.Value("users", events.Users.Count);
-            run.Results.Value("items", sids.Count);
-            if (sequences.UnknownItems > 0)
-                run.Results.Value("unknown_items", sequences.UnknownItems);
-            run.Results.Value("codes_per_epoch", learner.CodesPerEpoch);
-            run.Results.Value("steps_per_epoch", learner.StepsPerEpoch);
-            run.Results.Value("parameters", model.parameters().Where(parameter => parameter.requires_grad).Sum(parameter => parameter.numel()));
-            TrainingLoopOptions.Report(run, trained, kScore);
-            run.Results.Value("loss", kept.Loss);
-            if (kept.Score is { } validated)
-                run.Results.Value("validation_log_probability", validated, label: $"validation {kScore}");
+            LlamaRecommenderOptions.Report(run, path, sequences, ("codes", learner.CodesPerEpoch), learner, trained, kScore);
         }));
         return command;
     }
