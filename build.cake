@@ -143,7 +143,7 @@ Task("Recommendations")
 });
 
 Task("Demo")
-    .Description("Builds, then turns a synthetic catalogue into semantic IDs and recommendations and shows them: a minute on two cores.")
+    .Description("Builds, then turns a synthetic catalogue into semantic IDs and recommendations and shows them: about a minute on two cores.")
     .IsDependentOn("Build")
     .Does(() => Run(program, "demo"));
 

@@ -74,7 +74,8 @@ internal static class DemoRecommendations
 
     private static (long Bytes, long Parameters) Train(CommandRun run, string path, SidBundle bundle, InteractionSequences events)
     {
-        TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
+        // Matrices this small wait longer for a second thread than it helps.
+        TorchRuntime.Start(1);
         _ = torch.manual_seed(unchecked((long)run.Seed));
         var sequences = new SidSequences(events, bundle, skipUnknown: false);
         SidVocabulary vocabulary = sequences.Vocabulary;
