@@ -10,7 +10,7 @@ namespace MmeSid.Training.LanguageModels;
 /// <summary>What is known of the items in one modality.</summary>
 /// <param name="Name">Of the modality.</param>
 /// <param name="Table">e, [n, d]; read once.</param>
-/// <param name="Bundle">With the SIDs of the same items in any order; null where there are none.</param>
+/// <param name="Bundle">With the codes of the same items in any order; null where there are none.</param>
 public sealed record ItemModalitySource(string Name, EmbeddingTable Table, SidBundle? Bundle);
 
 /// <summary>
@@ -45,8 +45,8 @@ internal sealed class ItemModality : nn.Module
         register_buffer(nameof(table), table, persistent: false);
         if (source.Bundle is { } bundle)
         {
-            SidVocabulary vocabulary = SidVocabulary.Of(bundle);
-            codes = new Parameter(tensor(SidVectors.DrawSummed(bundle, vocabulary, dimension, start, seed), [vocabulary.Tokens, dimension]).DetachFromDisposeScope());
+            SidVocabulary vocabulary = SidVocabulary.Of(bundle.Quantizer);
+            codes = new Parameter(tensor(SidVectors.DrawSummed(bundle.Quantizer, dimension, start, seed), [vocabulary.Tokens, dimension]).DetachFromDisposeScope());
             rows = tensor(CodeRows(source, bundle, vocabulary), [source.Table.Count, vocabulary.Levels]).DetachFromDisposeScope();
             register_buffer(nameof(rows), rows, persistent: false);
         }
@@ -91,9 +91,10 @@ internal sealed class ItemModality : nn.Module
         {
             if (!bundle.Items.TryFind(items[item], out long row))
                 throw new InvalidDataException($"{bundle.Folder}: has no item '{items[item]}', which the tables have: the bundle of '{source.Name}' must be of the same items");
-            ReadOnlySpan<ushort> sid = bundle.Sids[row];
-            for (int level = 0; level < sid.Length; level++)
-                found[(item * vocabulary.Levels) + level] = vocabulary.Row(level, sid[level]);
+            // The quantizer's own: settling moves codes to tell items apart, not to describe them.
+            ReadOnlySpan<ushort> chosen = bundle.Codes[row];
+            for (int level = 0; level < chosen.Length; level++)
+                found[(item * vocabulary.Levels) + level] = vocabulary.Row(level, chosen[level]);
         }
         if (bundle.Count != items.Count)
             throw new InvalidDataException($"{bundle.Folder}: has {bundle.Count} items, the tables have {items.Count}: the bundle of '{source.Name}' must be of the same items");

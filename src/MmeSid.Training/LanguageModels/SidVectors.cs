@@ -33,7 +33,7 @@ public static class SidVectors
             vectors[i] = (float)(Size * random.NextGaussian());
         if (start == SidEmbeddingStart.Random)
             return vectors;
-        foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, vocabulary, dimension, random).Index())
+        foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, dimension, random).Index())
         {
             double size = RootMeanSquare(rows);
             if (size == 0)
@@ -60,24 +60,23 @@ public static class SidVectors
     }
 
     /// <summary>
-    /// Vectors whose sum over the codes of a SID, q = Σ_l C_l[k_l], stands for the item, as the quantizer's reconstruction does: codewords as they are where they have H values, else projected by a
-    /// random matrix of N(0, 1/H), which keeps lengths and distances about to 1/√H. PSRQ gives the half that is subtracted; an extra digit of settled SIDs starts at zero, as it carries no position.
+    /// Vectors whose sum over an item's codes, q = Σ_l C_l[k_l], stands for it, as the quantizer's reconstruction does: codewords as they are where they have H values, else projected by a
+    /// random matrix of N(0, 1/H), which keeps lengths and distances about to 1/√H. PSRQ gives the half that is subtracted.
     /// </summary>
-    /// <param name="bundle">Whose codebooks.</param>
-    /// <param name="vocabulary">Its codes.</param>
+    /// <param name="quantizer">Whose codebooks.</param>
     /// <param name="dimension">H.</param>
     /// <param name="start">Codebooks, or N(0, s²) with s the root mean square of the level's codewords, so that both starts are of one size.</param>
     /// <param name="seed">Of projections and random vectors.</param>
     /// <returns>[T, H] row-major.</returns>
-    public static float[] DrawSummed(SidBundle bundle, SidVocabulary vocabulary, int dimension, SidEmbeddingStart start, ulong seed)
+    public static float[] DrawSummed(Quantizer quantizer, int dimension, SidEmbeddingStart start, ulong seed)
     {
-        ArgumentNullException.ThrowIfNull(bundle);
-        ArgumentNullException.ThrowIfNull(vocabulary);
+        ArgumentNullException.ThrowIfNull(quantizer);
+        SidVocabulary vocabulary = SidVocabulary.Of(quantizer);
         var random = new RandomSource(seed);
         var vectors = new float[checked(vocabulary.Tokens * dimension)];
-        foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, vocabulary, dimension, random).Index())
+        foreach ((int level, double[] rows) in Codewords(quantizer, dimension, random).Index())
         {
-            double scale = WidthOf(bundle.Quantizer, level) == dimension ? 1 : 1 / Math.Sqrt(dimension), size = RootMeanSquare(rows);
+            double scale = WidthOf(quantizer, level) == dimension ? 1 : 1 / Math.Sqrt(dimension), size = RootMeanSquare(rows);
             for (int i = 0; i < rows.Length; i++)
                 vectors[(vocabulary.Offset(level) * dimension) + i] = (float)(scale * (start == SidEmbeddingStart.Random ? size * random.NextGaussian() : rows[i]));
         }
@@ -85,10 +84,10 @@ public static class SidVectors
     }
 
     /// <summary>The codewords of each level that has a codebook in H values, [K_l, H].</summary>
-    private static IEnumerable<double[]> Codewords(Quantizer quantizer, SidVocabulary vocabulary, int dimension, RandomSource random)
+    private static IEnumerable<double[]> Codewords(Quantizer quantizer, int dimension, RandomSource random)
     {
         double[]? projection = null;
-        for (int level = 0; level < Math.Min(vocabulary.Levels, quantizer.Levels); level++)
+        for (int level = 0; level < quantizer.Levels; level++)
         {
             int width = WidthOf(quantizer, level);
             // Levels of a residual quantizer live in one space and keep doing so; sub-spaces have nothing in common.

@@ -1,3 +1,4 @@
+using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
 
 namespace MmeSid.Training.LanguageModels;
@@ -38,6 +39,13 @@ public sealed class SidVocabulary
 
     /// <summary>The codes and the begin vector as words of a model, such as <c>&lt;a_12&gt;</c>, in the order of the rows, [T + 1].</summary>
     public string[] Words() => [.. Codes.SelectMany((count, level) => Enumerable.Range(0, count).Select(code => SidText.Token(level, (ushort)code))), LlamaFiles.Begin];
+
+    /// <summary>The codes that a quantizer gives, before collisions are settled.</summary>
+    public static SidVocabulary Of(Quantizer quantizer)
+    {
+        ArgumentNullException.ThrowIfNull(quantizer);
+        return new([.. Enumerable.Range(0, quantizer.Levels).Select(quantizer.CodeCount)]);
+    }
 
     /// <summary>The codes of a bundle's settled SIDs: those of its codebooks and, where SIDs have a digit more, as many as it uses.</summary>
     public static SidVocabulary Of(SidBundle bundle)

@@ -4,7 +4,7 @@ using MmeSid.Engine.Sids;
 
 namespace MmeSid.Training.Tests.LanguageModels;
 
-/// <summary>Bundles of 4, 3 and 2 codes whose first twelve items have different SIDs.</summary>
+/// <summary>Bundles of 4, 3 and 2 codes whose first twelve items have different SIDs; every fifth was given its last code when collisions were settled.</summary>
 internal static class CodeBundle
 {
     public static readonly int[] Codes = [4, 3, 2];
@@ -17,15 +17,17 @@ internal static class CodeBundle
     public static SidBundle Write(string path, ItemIds items, int dimension = 8, int seed = 0)
     {
         var quantizer = new Quantizer(QuantizerKind.RqKMeans, dimension, [.. Codes.Select((count, level) => Libtorch.Numbers(seed + level + 1, count * dimension, -1, 1).Select(value => (float)value).ToArray())]);
-        var sids = new SidTable(3, [.. Enumerable.Range(0, (int)items.Count).SelectMany(item => (ushort[])[(ushort)(item % 4), (ushort)(item / 4 % 3), (ushort)(item * 7 / 5 % 2)])]);
+        SidTable Sids(Func<int, int> last) => new(3, [.. Enumerable.Range(0, (int)items.Count).SelectMany(item => (ushort[])[(ushort)(item % 4), (ushort)(item / 4 % 3), (ushort)last(item)])]);
         SidBundle.Write(path, new BundleContent
         {
             Quantizer = quantizer,
             Preprocessing = new Preprocessing([new TablePart(dimension, false, 1)]),
             Items = items,
-            Codes = sids,
-            Sids = sids,
+            Codes = Sids(item => item % 5 == 3 ? 1 - Last(item) : Last(item)),
+            Sids = Sids(Last),
         }, force: false);
         return SidBundle.Open(path);
+
+        static int Last(int item) => item * 7 / 5 % 2;
     }
 }

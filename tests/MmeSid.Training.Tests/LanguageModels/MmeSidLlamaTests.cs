@@ -62,9 +62,9 @@ public sealed class MmeSidLlamaTests : IDisposable
         {
             SidBundle bundle = _sources[j].Bundle!;
             Assert.True(bundle.Items.TryFind($"{item + 1}", out long row));
-            SidVocabulary vocabulary = SidVocabulary.Of(bundle);
+            SidVocabulary vocabulary = SidVocabulary.Of(bundle.Quantizer);
             return [.. Enumerable.Range(0, kDimension).Select(i => Enumerable.Range(0, 3).Sum(level =>
-                weights[$"codes.{_sources[j].Name}.weight"][(vocabulary.Row(level, bundle.Sids[row][level]) * kDimension) + i]))];
+                weights[$"codes.{_sources[j].Name}.weight"][(vocabulary.Row(level, bundle.Codes[row][level]) * kDimension) + i]))];
         }
 
         double[] Input(int item)
@@ -159,22 +159,21 @@ public sealed class MmeSidLlamaTests : IDisposable
         double[] sums = Libtorch.Values(items.AllCodeEmbeddings("collaborative"));
         for (int item = 0; item < kItems; item++)
         {
-            float[] expected = bundle.Vector(bundle.Sids[item]);
+            float[] expected = bundle.Vector(bundle.Codes[item]);
             Libtorch.Near([.. expected.Select(value => (double)value)], sums[(item * kDimension)..((item + 1) * kDimension)], Bounds.Float32, $"code embedding of item {item}");
         }
         Assert.NotEqual(sums, Libtorch.Values(random.AllCodeEmbeddings("collaborative")));
         // Projected codewords keep their lengths about to 1/√H, and the order of most distances with them.
-        SidVocabulary vocabulary = SidVocabulary.Of(_sources[1].Bundle!);
-        float[] wide = SidVectors.DrawSummed(_sources[1].Bundle!, vocabulary, 512, SidEmbeddingStart.Codebooks, 1);
+        float[] wide = SidVectors.DrawSummed(_sources[1].Bundle!.Quantizer, 512, SidEmbeddingStart.Codebooks, 1);
         float[] codebook = _sources[1].Bundle!.Quantizer.Codebook(0);
         Assert.InRange(Math.Sqrt(wide.AsSpan(0, 4 * 512).ToArray().Sum(value => (double)value * value) / codebook.Sum(value => (double)value * value)), 0.9, 1.1);
-        float[] drawn = SidVectors.DrawSummed(_sources[1].Bundle!, vocabulary, 512, SidEmbeddingStart.Random, 1);
+        float[] drawn = SidVectors.DrawSummed(_sources[1].Bundle!.Quantizer, 512, SidEmbeddingStart.Random, 1);
         Assert.InRange(Math.Sqrt(drawn.AsSpan(0, 4 * 512).ToArray().Sum(value => (double)value * value) / codebook.Sum(value => (double)value * value)), 0.9, 1.1);
 
         UserHistory[] users = [.. Enumerable.Range(0, kItems).Select(target => new UserHistory([.. Enumerable.Range(0, kItems).Where(item => item != target).Select(item => (long)item)], target))];
         MmeSidMeasures before = MmeSidMeasures.Measure(items, _sources, users, threads: 1);
         Assert.Equal(["collaborative", "text"], before.Distances.Select(entry => entry.Modality));
-        Assert.Equal(KendallTau.Measure(_sources[0].Table, bundle.Quantizer, bundle.Sids, users).Mean, before.Distances[0].Tau.Mean, 1e-3);
+        Assert.Equal(KendallTau.Measure(_sources[0].Table, bundle.Quantizer, bundle.Codes, users).Mean, before.Distances[0].Tau.Mean, 1e-3);
         Assert.Equal(kDimension, before.Embeddings.SingularValues.Count);
         Assert.InRange(before.Inputs.EffectiveRank, 1, kDimension);
     }
