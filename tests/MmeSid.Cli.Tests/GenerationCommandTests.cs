@@ -142,6 +142,22 @@ public sealed class GenerationCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_model_is_compared_with_another_for_the_same_users()
+    {
+        JsonNode Figures(params string[] arguments) => JsonNode.Parse(Mmesid.Run(["evaluate", "--sequences", Sequences(), "--json", .. arguments]).Succeeded().Output)!;
+        JsonNode generated = Figures("--model", SidModel()), scored = Figures("--model", ScoringModel()), compared = Figures("--model", SidModel(), "--against", ScoringModel(), "--beam", "20");
+        foreach (string figure in (string[])["hr@5", "ndcg@10", "mrr@20", "hr@20_margin", "users"])
+            Assert.Equal((double)generated[figure]!, (double)compared[figure]!);
+        foreach (string figure in (string[])["hr@5", "ndcg@10", "mrr@20"])
+            Assert.Equal((double)generated[figure]! - (double)scored[figure]!, (double)compared[$"gain_{figure}"]!, 1e-12);
+        Assert.InRange((double)compared["overlap@20"]!, 0.1, 0.99);
+        JsonNode same = Figures("--model", SidModel(), "--against", SidModel());
+        Assert.Equal((0, 0, 1, 0), ((double)same["gain_hr@10"]!, (double)same["gain_hr@10_margin"]!, (double)same["overlap@5"]!, (double)same["score_difference"]!));
+        Mmesid.Run("evaluate", "--model", SidModel(), "--sequences", Sequences(), "--against", _scratch["none"]).FailedWith("none");
+        Mmesid.Run("evaluate", "--model", ScoringModel(), "--sequences", Sequences(), "--against", ScoringModel(), "--beam", "20").FailedWith("--beam is for models of kind sid-lm");
+    }
+
+    [Fact]
     public void An_outside_base_is_found_checked_and_overridden()
     {
         string model = SidModel(inside: false);

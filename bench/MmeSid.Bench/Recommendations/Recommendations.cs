@@ -49,7 +49,7 @@ internal static class Recommendations
         string[] commits = [.. experiments.Stages.Select(stage => runner.Find(stage)?.Commit).OfType<string>().Distinct()];
         page.Append(CultureInfo.InvariantCulture, $"{machine.Date}{(commits.Length > 0 ? $"; run at the commits {string.Join(", ", commits)}" : "")}; {machine.Processor}.\n\n");
         page.Append("Every user's last event is predicted among all items but those of the history; the last but one chooses the epoch. No model, embedding or SID of ours has seen either of them (what published SIDs have seen is not known here). ");
-        page.Append("± is half the 95 % confidence interval over users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder. Seconds of training are those of its epochs, on one thread of a machine that had other work.\n\n");
+        page.Append("± is half the 95 % confidence interval over users, of gains that of differences within users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder. Seconds of training are those of its epochs, on one thread of a machine that had other work.\n\n");
         var shown = new HashSet<Stage>();
         foreach (RecommendationTable table in experiments.Tables)
             AppendTable(page, table, runner, shown);

@@ -15,8 +15,9 @@ internal sealed record Stage(string Name, string Command)
     /// <param name="model">Name of the stage that made it.</param>
     /// <param name="sequences">What it is tested on.</param>
     /// <param name="generates">Whether it generates SIDs, so that attention can be fast.</param>
-    public static Stage Evaluate(string model, string sequences, bool generates = false) =>
-        new($"{model}.test", $"mmesid evaluate --model {Work}/{model} --sequences {sequences}{(generates ? " --attention fast" : "")}");
+    /// <param name="against">Name of a stage that made another model, which it is held against; null where there is none.</param>
+    public static Stage Evaluate(string model, string sequences, bool generates = false, string? against = null) =>
+        new($"{model}.test", $"mmesid evaluate --model {Work}/{model}{(against is null ? "" : $" --against {Work}/{against}")} --sequences {sequences}{(generates ? " --attention fast" : "")}");
 
     /// <summary>Whether it prints an object of figures (<c>--json</c>).</summary>
     public bool HasFigures => Command.StartsWith("mmesid ", StringComparison.Ordinal);

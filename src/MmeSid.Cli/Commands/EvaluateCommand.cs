@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
@@ -14,6 +15,11 @@ internal static class EvaluateCommand
     public static Command Create()
     {
         Option<string> model = ModelOption.Create(TrainedRecommender.Kinds);
+        var against = new Option<string?>("--against")
+        {
+            Description = "Another model, for the same users: what this one gains over it, and which share of the best items both return. Options of models that generate are for both.",
+            HelpName = "folder",
+        };
         var split = new Option<string>("--split")
         {
             Description = "Which event is predicted: test, the last one; validation, the last but one.",
@@ -27,7 +33,7 @@ internal static class EvaluateCommand
         var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "
             + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. ± is half the 95 % confidence interval over users.")
         {
-            model, SequenceFile.Option, split, unknown,
+            model, against, SequenceFile.Option, split, unknown,
         };
         TrainedRecommender.AddOptions(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
@@ -37,9 +43,12 @@ internal static class EvaluateCommand
             var counted = new LeaveOneOut(sequences);
             if (counted.Evaluated.Count == 0)
                 throw new InvalidDataException($"{run.Need(SequenceFile.Option)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
-            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max());
+            ModelFolder? second = run.Get(against) is { } path ? ModelFolder.Open(path) : null;
+            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max(), second);
+            using TrainedRecommender? other = second is null ? null : TrainedRecommender.Open(run, second, s_cutoffs.Max(), folder);
             bool skip = run.Need(unknown) == "skip";
             HeldOut which = run.Need(split) == "test" ? HeldOut.Test : HeldOut.Validation;
+            RankingComparison? comparison = null;
             RankingMetrics metrics = run.Progress.Step("evaluate", counted.Evaluated.Count, "users", step =>
             {
                 void Evaluated(int users)
@@ -47,25 +56,46 @@ internal static class EvaluateCommand
                     run.Cancellation.ThrowIfCancellationRequested();
                     step.Advance(users);
                 }
+                if (other is not null)
+                    return (comparison = NextItemEvaluation.Compare(trained.Recommender, other.Recommender, sequences, which, s_cutoffs, Evaluated, skip)).First;
                 return trained.Scorer is { } scorer
                     ? NextItemEvaluation.Run(scorer, sequences, which, s_cutoffs, Evaluated, skip)
                     : NextItemEvaluation.Run(trained.Recommender, sequences, which, s_cutoffs, Evaluated, skip);
             });
-            (string Name, Func<int, double> Mean, Func<int, double> Margin)[] measures = [("hr", metrics.HitRate, metrics.HitRateMargin), ("ndcg", metrics.Ndcg, metrics.NdcgMargin), ("mrr", metrics.Mrr, metrics.MrrMargin)];
-            foreach ((string name, Func<int, double> mean, Func<int, double> margin) in measures)
-            {
-                foreach (int k in metrics.Cutoffs)
-                    run.Results.Value($"{name}@{k}", mean(k), $"{mean(k):F4} ± {margin(k):F4}");
-            }
+            Show(run, metrics, "", "F4");
             run.Results.Value("users", metrics.Users);
-            if (!run.Json)
+            if (run.Json)
+                ShowMargins(run, metrics, "");
+            if (comparison is null)
                 return;
-            foreach ((string name, _, Func<int, double> margin) in measures)
-            {
-                foreach (int k in metrics.Cutoffs)
-                    run.Results.Value($"{name}@{k}_margin", margin(k));
-            }
+            Show(run, comparison.Gains, "gain_", "+0.0000;-0.0000");
+            if (run.Json)
+                ShowMargins(run, comparison.Gains, "gain_");
+            foreach (int k in s_cutoffs)
+                run.Results.Value($"overlap@{k}", comparison.Overlap(k), $"{comparison.Overlap(k):F4}");
+            run.Results.Value("score_difference", comparison.ScoreDifference);
         }));
         return command;
+    }
+
+    private static (string Name, Func<int, double> Mean, Func<int, double> Margin)[] Measures(RankingMetrics metrics) =>
+        [("hr", metrics.HitRate, metrics.HitRateMargin), ("ndcg", metrics.Ndcg, metrics.NdcgMargin), ("mrr", metrics.Mrr, metrics.MrrMargin)];
+
+    private static void Show(CommandRun run, RankingMetrics metrics, string prefix, string format)
+    {
+        foreach ((string name, Func<int, double> mean, Func<int, double> margin) in Measures(metrics))
+        {
+            foreach (int k in metrics.Cutoffs)
+                run.Results.Value($"{prefix}{name}@{k}", mean(k), string.Create(CultureInfo.CurrentCulture, $"{mean(k).ToString(format, CultureInfo.CurrentCulture)} ± {margin(k):F4}"), label: $"{prefix.Replace('_', ' ')}{name}@{k}");
+        }
+    }
+
+    private static void ShowMargins(CommandRun run, RankingMetrics metrics, string prefix)
+    {
+        foreach ((string name, _, Func<int, double> margin) in Measures(metrics))
+        {
+            foreach (int k in metrics.Cutoffs)
+                run.Results.Value($"{prefix}{name}@{k}_margin", margin(k));
+        }
     }
 }

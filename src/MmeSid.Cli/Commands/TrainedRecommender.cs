@@ -73,15 +73,16 @@ internal sealed class TrainedRecommender : IDisposable
     /// <param name="run">The options.</param>
     /// <param name="folder">The model.</param>
     /// <param name="count">Most items that will be wanted for a user.</param>
+    /// <param name="beside">Another model that the options are for as well; null where there is none.</param>
     /// <exception cref="InvalidDataException">The model recommends nothing, or its files do not fit each other.</exception>
     /// <exception cref="ArgumentException">An option is for models of another kind, or out of range.</exception>
-    public static TrainedRecommender Open(CommandRun run, ModelFolder folder, int count)
+    public static TrainedRecommender Open(CommandRun run, ModelFolder folder, int count, ModelFolder? beside = null)
     {
         string kind = folder.Description.Kind;
-        Refuse(run, folder, kind == SasRecModel.Kind, s_base, $"{SidLanguageModel.Kind} and {MmeSidModel.Kind}");
-        Refuse(run, folder, kind != SidLanguageModel.Kind, s_beam, SidLanguageModel.Kind);
-        Refuse(run, folder, kind != SidLanguageModel.Kind, s_scores, SidLanguageModel.Kind);
-        Refuse(run, folder, kind != SidLanguageModel.Kind, s_attention, SidLanguageModel.Kind);
+        string[] kinds = [kind, .. beside is null ? (string[])[] : [beside.Description.Kind]];
+        Refuse(run, folder, kinds.All(own => own == SasRecModel.Kind), s_base, $"{SidLanguageModel.Kind} and {MmeSidModel.Kind}");
+        foreach (Option option in (Option[])[s_beam, s_scores, s_attention])
+            Refuse(run, folder, !kinds.Contains(SidLanguageModel.Kind), option, SidLanguageModel.Kind);
         var opened = new TrainedRecommender();
         try
         {

@@ -43,22 +43,22 @@ public static class NextItemEvaluation
     {
         ArgumentNullException.ThrowIfNull(scorer);
         ArgumentNullException.ThrowIfNull(sequences);
-        var split = new LeaveOneOut(sequences);
-        int[] rows = RowsOf(scorer.Items, sequences);
+        var events = new HeldOutEvents(sequences, which, scorer.Items, skipUnknown);
         var metrics = new RankingMetrics(cutoffs);
         int items = checked((int)scorer.Items.Count);
         int batch = (int)Math.Clamp(kScoresPerBatch / items, 1, 1024);
         var scores = new float[batch * items];
-        // Histories of like length in one call: a model that pads them pads little.
-        foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(batch))
+        foreach (int[] users in HeldOutEvents.Batches(sequences, batch))
         {
-            (int[] History, int Target)[] known = Known(users, split, which, sequences, scorer.Items, rows, skipUnknown, metrics);
+            (int[] History, int Target)[] known = [.. users.Select(events.Of).OfType<(int[], int)>()];
             if (known.Length > 0)
                 scorer.Score([.. known.Select(user => user.History)], scores.AsSpan(0, known.Length * items));
             var ranks = new int[known.Length];
             Parallel.For(0, known.Length, i => ranks[i] = RankingMetrics.Rank(scores.AsSpan(i * items, items), known[i].Target, known[i].History));
             foreach (int rank in ranks)
                 metrics.Add(rank);
+            for (int missed = known.Length; missed < users.Length; missed++)
+                metrics.AddMiss();
             evaluated?.Invoke(users.Length);
         }
         return metrics;
@@ -80,62 +80,42 @@ public static class NextItemEvaluation
     {
         ArgumentNullException.ThrowIfNull(recommender);
         ArgumentNullException.ThrowIfNull(sequences);
-        var split = new LeaveOneOut(sequences);
-        int[] rows = RowsOf(recommender.Items, sequences);
+        var events = new HeldOutEvents(sequences, which, recommender.Items, skipUnknown);
         var metrics = new RankingMetrics(cutoffs);
         int count = metrics.Cutoffs.DefaultIfEmpty(1).Max();
-        foreach (int[] users in split.Evaluated.OrderBy(user => sequences[user].Length).Chunk(kUsersPerCall))
+        foreach (int[] users in HeldOutEvents.Batches(sequences, kUsersPerCall))
         {
-            (int[] History, int Target)[] known = Known(users, split, which, sequences, recommender.Items, rows, skipUnknown, metrics);
-            IReadOnlyList<RankedGroup[]> ranked = recommender.Recommend(
-                [.. known.Select(user => new NextItemQuery(user.History, [.. user.History.Where(item => item != user.Target)]))], count);
-            for (int i = 0; i < known.Length; i++)
-                Add(metrics, ranked[i], known[i].Target);
+            foreach (RankedTarget user in events.Rank(recommender, users, count))
+                metrics.Add(user.Place, null);
             evaluated?.Invoke(users.Length);
         }
         return metrics;
     }
 
-    private static void Add(RankingMetrics metrics, RankedGroup[] ranked, int target)
+    /// <summary>Asks two recommenders for the same users, as <see cref="Run(INextItemRecommender, InteractionSequences, HeldOut, IReadOnlyList{int}?, Action{int}?, bool)"/> does.</summary>
+    /// <param name="first">A model.</param>
+    /// <param name="second">The one it is held against; its items need not be in the same order.</param>
+    /// <param name="sequences">Users with at least <see cref="LeaveOneOut.LeastEvents"/> events take part; items are matched by id.</param>
+    /// <param name="which">Which event is predicted.</param>
+    /// <param name="cutoffs">See <see cref="RankingMetrics"/>.</param>
+    /// <param name="evaluated">Told how many users have been ranked since the last call.</param>
+    /// <param name="skipUnknown">Leaves items that a model does not know out of its histories.</param>
+    /// <exception cref="InvalidDataException">An event's item is none of a model's; user and item named.</exception>
+    public static RankingComparison Compare(
+        INextItemRecommender first, INextItemRecommender second, InteractionSequences sequences, HeldOut which, IReadOnlyList<int>? cutoffs = null, Action<int>? evaluated = null, bool skipUnknown = false)
     {
-        int before = 0;
-        foreach (RankedGroup group in ranked)
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
+        ArgumentNullException.ThrowIfNull(sequences);
+        HeldOutEvents events = new(sequences, which, first.Items, skipUnknown), others = new(sequences, which, second.Items, skipUnknown);
+        var comparison = new RankingComparison(cutoffs);
+        int count = comparison.First.Cutoffs.DefaultIfEmpty(1).Max();
+        foreach (int[] users in HeldOutEvents.Batches(sequences, kUsersPerCall))
         {
-            if (Array.IndexOf(group.Items, target) >= 0)
-            {
-                metrics.Add(before, group.Items.Length);
-                return;
-            }
-            before += group.Items.Length;
+            foreach ((RankedTarget user, RankedTarget other) in events.Rank(first, users, count).Zip(others.Rank(second, users, count)))
+                comparison.Add(user, other);
+            evaluated?.Invoke(users.Length);
         }
-        metrics.AddMiss();
-    }
-
-    // The users' events as rows of the model; misses are counted at once.
-    private static (int[] History, int Target)[] Known(
-        int[] users, LeaveOneOut split, HeldOut which, InteractionSequences sequences, ItemIds items, int[] rows, bool skipUnknown, RankingMetrics metrics)
-    {
-        var known = new List<(int[], int)>();
-        foreach (int user in users)
-        {
-            (int[] history, int target) = which == HeldOut.Test ? split.Test(user) : split.Validation(user);
-            if (!skipUnknown && history.Append(target).FirstOrDefault(item => rows[item] < 0, -1) is >= 0 and int unknown)
-                throw new InvalidDataException($"user '{sequences.Users[user]}': item '{sequences.Items[unknown]}' is none of the {items.Count} that the model knows");
-            int[] left = [.. history.Select(item => rows[item]).Where(row => row >= 0)];
-            if (rows[target] < 0 || left.Length == 0)
-                metrics.AddMiss();
-            else
-                known.Add((left, rows[target]));
-        }
-        return [.. known];
-    }
-
-    // Row in the model of each item of the sequences, −1 where it knows none.
-    private static int[] RowsOf(ItemIds known, InteractionSequences sequences)
-    {
-        var rows = new int[sequences.Items.Count];
-        for (int i = 0; i < rows.Length; i++)
-            rows[i] = known.TryFind(sequences.Items[i], out long row) ? (int)row : -1;
-        return rows;
+        return comparison;
     }
 }

@@ -47,26 +47,27 @@ public sealed class RankingMetrics
     {
         ArgumentOutOfRangeException.ThrowIfNegative(before);
         ArgumentOutOfRangeException.ThrowIfLessThan(groupSize, 1);
-        Users++;
-        for (int i = 0; i < _cutoffs.Length; i++)
-        {
-            int inside = Math.Min(groupSize, _cutoffs[i] - before);
-            if (inside <= 0)
-                continue;
-            double gain = 0, reciprocal = 0;
-            for (int rank = before + 1; rank <= before + inside; rank++)
-            {
-                gain += 1 / Math.Log2(1 + rank);
-                reciprocal += 1.0 / rank;
-            }
-            _hits[i].Add((double)inside / groupSize);
-            _gains[i].Add(gain / groupSize);
-            _reciprocals[i].Add(reciprocal / groupSize);
-        }
+        Add((before, groupSize), null);
     }
 
     /// <summary>Adds a user whose relevant item was not found at all.</summary>
     public void AddMiss() => Users++;
+
+    /// <summary>Adds what a user gains by one ranking over another: all measures are means of differences from then on, and their margins those of pairs.</summary>
+    /// <param name="place">Items before the group of the relevant item, and the size of the group; null where it was not found.</param>
+    /// <param name="other">The same in the other ranking.</param>
+    internal void Add((int Before, int GroupSize)? place, (int Before, int GroupSize)? other)
+    {
+        Users++;
+        for (int i = 0; i < _cutoffs.Length; i++)
+        {
+            (double hit, double gain, double reciprocal) = Gains(place, _cutoffs[i]);
+            (double otherHit, double otherGain, double otherReciprocal) = Gains(other, _cutoffs[i]);
+            _hits[i].Add(hit - otherHit);
+            _gains[i].Add(gain - otherGain);
+            _reciprocals[i].Add(reciprocal - otherReciprocal);
+        }
+    }
 
     /// <summary>HR@k, 0 … 1; 0 without users. With one relevant item it is also recall@k.</summary>
     public double HitRate(int cutoff) => _hits[Index(cutoff)].Mean(Users);
@@ -132,6 +133,20 @@ public sealed class RankingMetrics
 
     private static bool IsBefore(ReadOnlySpan<float> scores, int item, int target) =>
         scores[item] > scores[target] || (scores[item] == scores[target] && item < target);
+
+    private static (double Hit, double Gain, double Reciprocal) Gains((int Before, int GroupSize)? place, int cutoff)
+    {
+        if (place is not var (before, groupSize) || before >= cutoff)
+            return default;
+        int inside = Math.Min(groupSize, cutoff - before);
+        double gain = 0, reciprocal = 0;
+        for (int rank = before + 1; rank <= before + inside; rank++)
+        {
+            gain += 1 / Math.Log2(1 + rank);
+            reciprocal += 1.0 / rank;
+        }
+        return ((double)inside / groupSize, gain / groupSize, reciprocal / groupSize);
+    }
 
     private int Index(int cutoff)
     {

@@ -72,6 +72,26 @@ public sealed class NextItemEvaluationTests
         Assert.Equal(["2 4", "5 4", "4 5", "2 4"], recommender.Histories);
     }
 
+    [Fact]
+    public void TwoRecommendersAreComparedUserByUser()
+    {
+        InteractionSequences sequences = InteractionSequences.FromItems([[2, 4, 5], [5, 4, 3], [4, 5, 2], [2, 4, 1]]);
+        var groups = new TwoGroups(ItemIds.FromStrings(["4", "2", "9", "1", "3", "5"]));
+        // 9, 5, 4, 3, 2, 1 without the history, its items in another order.
+        var numbers = new FullRanking(new LargestNumber(ItemIds.FromStrings(["1", "2", "3", "4", "5", "9"])));
+        RankingComparison found = NextItemEvaluation.Compare(groups, numbers, sequences, HeldOut.Test, [1, 3]);
+        Assert.Equal(NextItemEvaluation.Run(groups, sequences, HeldOut.Test, [1, 3]).Mrr(3), found.First.Mrr(3));
+        // Ranks of the full ranking: 5 is second, 3 second, 2 third, 1 fourth of 9, 5, 3, 1.
+        double[] first = [1, 1, 0, 0.5], second = [1, 1, 1, 0];
+        double mean = first.Zip(second, (a, b) => (a - b) / 4).Sum();
+        Assert.Equal(mean, found.Gains.HitRate(3), 1e-15);
+        Assert.Equal(1.959963984540054 * Math.Sqrt(first.Zip(second, (a, b) => Math.Pow(a - b - mean, 2)).Sum() / 3 / 4), found.Gains.HitRateMargin(3), 1e-12);
+        // The first three: 9 5 1 | 9 5 3;  9 1 3 | 9 3 2;  9 1 3 | 9 3 2;  9 5 1 | 9 5 3.
+        Assert.Equal((2 + 2 + 2 + 2) / 12.0, found.Overlap(3), 1e-15);
+        Assert.Equal(1, found.Overlap(1));
+        Assert.Equal(1, NextItemEvaluation.Compare(numbers, numbers, sequences, HeldOut.Test, [1, 3]).Overlap(3));
+    }
+
     private sealed class TwoGroups(ItemIds items) : INextItemRecommender
     {
         public ItemIds Items => items;
