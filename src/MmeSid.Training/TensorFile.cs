@@ -7,6 +7,9 @@ namespace MmeSid.Training;
 /// <summary>Tensors by name in <c>.safetensors</c> files, every type bit for bit.</summary>
 public static class TensorFile
 {
+    // Values of a tensor that go through memory at once: a tensor may be larger than the largest span.
+    private const long kValuesPerBlock = 1 << 20;
+
     /// <summary>Writes tensors of any shape, type and device. The file appears whole or not at all and replaces the one there.</summary>
     /// <param name="path">File to write.</param>
     /// <param name="tensors">Uniquely named; written in this order.</param>
@@ -32,7 +35,12 @@ public static class TensorFile
         ArgumentNullException.ThrowIfNull(file);
         SafetensorsEntry entry = file.Entry(name);
         Tensor tensor = empty([.. entry.Shape], TypeOf(entry.Type) ?? throw new InvalidDataException($"{file.Path}: tensor {name} is {entry.Type}, which libtorch has not"));
-        file.ReadBytes(name, tensor.bytes);
+        long start = 0;
+        ForEachBlock(tensor, block =>
+        {
+            file.ReadBytes(name, start, block);
+            start += block.Length;
+        });
         return tensor;
     }
 
@@ -55,9 +63,22 @@ public static class TensorFile
 
     private static SafetensorsTensor Stored(string name, Tensor tensor)
     {
-        using DisposeScope scope = NewDisposeScope();
         ElementType type = Enum.GetValues<ElementType>().First(candidate => TypeOf(candidate) == tensor.dtype);
-        return new SafetensorsTensor(name, type, tensor.shape, tensor.detach().cpu().contiguous().bytes.ToArray());
+        return new SafetensorsTensor(name, type, tensor.shape, stream =>
+        {
+            using DisposeScope scope = NewDisposeScope();
+            ForEachBlock(tensor.detach().cpu().contiguous(), block => stream.Write(block));
+        });
+    }
+
+    private static void ForEachBlock(Tensor contiguous, Action<Span<byte>> use)
+    {
+        using Tensor values = contiguous.view(-1);
+        for (long first = 0; first < values.numel(); first += kValuesPerBlock)
+        {
+            using Tensor block = values.narrow(0, first, Math.Min(kValuesPerBlock, values.numel() - first));
+            use(block.bytes);
+        }
     }
 
     private static ScalarType? TypeOf(ElementType type) => type switch

@@ -16,20 +16,30 @@ public sealed record SafetensorsEntry(ElementType Type, IReadOnlyList<long> Shap
 /// <summary>A tensor to be written.</summary>
 public sealed class SafetensorsTensor
 {
-    private readonly ReadOnlyMemory<byte> _bytes;
+    private readonly Action<Stream> _write;
+
+    /// <summary>A tensor whose values are fetched when they are written, so that no more of them than a block need be in memory.</summary>
+    /// <param name="name">Unique name.</param>
+    /// <param name="type">Value type.</param>
+    /// <param name="shape">Sizes.</param>
+    /// <param name="write">Writes the little-endian values, row-major, as many bytes as type and shape take.</param>
+    /// <exception cref="ArgumentException">A size is negative.</exception>
+    public SafetensorsTensor(string name, ElementType type, IReadOnlyList<long> shape, Action<Stream> write)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentNullException.ThrowIfNull(write);
+        Length = type.ByteCount([.. shape]) ?? throw new ArgumentException($"tensor {name}: shape [{string.Join(", ", shape)}] is none", nameof(shape));
+        (Name, Type, Shape, _write) = (name, type, shape, write);
+    }
 
     /// <summary>A tensor from its little-endian bytes (the way to write bfloat16).</summary>
     /// <exception cref="ArgumentException">The bytes do not fit the shape.</exception>
     public SafetensorsTensor(string name, ElementType type, IReadOnlyList<long> shape, ReadOnlyMemory<byte> bytes)
+        : this(name, type, shape, stream => stream.Write(bytes.Span))
     {
-        ArgumentException.ThrowIfNullOrEmpty(name);
-        ArgumentNullException.ThrowIfNull(shape);
-        if (type.ByteCount([.. shape]) != bytes.Length)
+        if (Length != bytes.Length)
             throw new ArgumentException($"tensor {name}: shape [{string.Join(", ", shape)}] of {type} does not take {bytes.Length} bytes", nameof(bytes));
-        Name = name;
-        Type = type;
-        Shape = shape;
-        _bytes = bytes;
     }
 
     /// <summary>Unique name.</summary>
@@ -41,8 +51,11 @@ public sealed class SafetensorsTensor
     /// <summary>Sizes.</summary>
     public IReadOnlyList<long> Shape { get; }
 
-    /// <summary>The little-endian values.</summary>
-    public ReadOnlySpan<byte> Bytes => _bytes.Span;
+    /// <summary>Bytes of its values.</summary>
+    public long Length { get; }
+
+    /// <summary>Writes the little-endian values.</summary>
+    internal void WriteTo(Stream stream) => _write(stream);
 
     /// <summary>A tensor of values, copied.</summary>
     public static SafetensorsTensor From<T>(string name, ReadOnlySpan<T> values, params ReadOnlySpan<long> shape)
@@ -182,7 +195,7 @@ public sealed class SafetensorsFile : IDisposable
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(position);
-                position += tensor.Bytes.Length;
+                position += tensor.Length;
                 json.WriteNumberValue(position);
                 json.WriteEndArray();
                 json.WriteEndObject();
@@ -196,7 +209,7 @@ public sealed class SafetensorsFile : IDisposable
         stream.Write(length);
         stream.Write(head.GetBuffer().AsSpan(0, (int)head.Length));
         foreach (SafetensorsTensor tensor in tensors)
-            stream.Write(tensor.Bytes);
+            tensor.WriteTo(stream);
     }
 
     /// <inheritdoc/>
