@@ -139,6 +139,18 @@ public abstract class LanguageModelContract : IDisposable
         Close(tiny.Forward(5, 6, 7, 8, 9).Logits[^1], Read(context, 0, 5, 6, 7, 8, 9));
     }
 
+    /// <summary>Rows of one block, 64 tokens in one batch: where llama.cpp repacks weights for AMX, it gives not-a-number for them.</summary>
+    [Fact]
+    public void Rows_of_one_block_are_multiplied_right()
+    {
+        Assert.SkipUnless(UnavailableReason is null, UnavailableReason ?? "");
+        var tiny = new TinyLlama(hidden: 64);
+        using ILanguageModel model = Load(tiny.WriteQ8(Folder["q8.gguf"]));
+        using ILanguageModelContext context = model.CreateContext(Options());
+        int[] tokens = [.. Enumerable.Range(1, 64)];
+        Close(tiny.Forward(tokens).Logits[^1], Read(context, 0, tokens), 5e-2);
+    }
+
     [Fact]
     public void A_vector_in_place_of_a_token_is_the_same()
     {
