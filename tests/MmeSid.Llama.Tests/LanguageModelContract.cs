@@ -26,7 +26,7 @@ public abstract class LanguageModelContract : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    protected abstract ILanguageModel Load(string path);
+    protected abstract ILanguageModel Load(string path, LlamaModelOptions? options = null);
 
     private protected ILanguageModel Load(TinyLlama tiny)
     {
@@ -344,6 +344,14 @@ public abstract class LanguageModelContract : IDisposable
         Assert.Throws<ArgumentException>(() => Logits(context, 1));
         foreach (LanguageModelContextOptions options in (LanguageModelContextOptions[])[new() { Capacity = 0 }, new() { BatchSize = 0 }, new() { Sequences = 257 }, new() { Threads = -1 }])
             Assert.ThrowsAny<ArgumentException>(() => model.CreateContext(options));
+    }
+
+    [Fact]
+    public void A_model_that_only_embeds_makes_no_context()
+    {
+        Assert.SkipUnless(UnavailableReason is null, UnavailableReason ?? "");
+        using ILanguageModel model = Load(TinyBert.Write(Folder["bert.gguf"]), new LlamaModelOptions { AnyArchitecture = true });
+        Assert.Contains("only embeds texts", Assert.Throws<ArgumentException>(() => model.CreateContext()).Message);
     }
 
     [Fact]

@@ -12,7 +12,7 @@ public sealed class LlamaModelTests : LanguageModelContract
 {
     protected override string? UnavailableReason => LlamaLibrary.UnavailableReason;
 
-    protected override ILanguageModel Load(string path) => LlamaModel.Load(path);
+    protected override ILanguageModel Load(string path, LlamaModelOptions? options = null) => LlamaModel.Load(path, options);
 
     private void RequireLibrary() => Assert.SkipUnless(UnavailableReason is null, UnavailableReason ?? "");
 
