@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LLama.Exceptions;
 using LLama.Native;
 using MmeSid.Engine.Generation;
@@ -12,6 +13,7 @@ internal sealed class LLamaSharpContext : ILanguageModelContext
     private readonly SafeLLamaContextHandle _handle;
     private readonly LLamaSharpAdapter[] _adapters;
     private readonly SequenceLengths _lengths;
+    private readonly nint _memory;
     private int[] _rows = [];
     private bool _hasHiddenStates;
     private bool _disposed;
@@ -36,6 +38,12 @@ internal sealed class LLamaSharpContext : ILanguageModelContext
         _handle = SafeLLamaContextHandle.Create(model.Handle, parameters);
         if (_handle.IsInvalid)
             throw new NativeException("llama.cpp", "llama_init_from_model", 0, LlamaLog.Text());
+        _memory = Memory(null, _handle);
+        if (_memory == 0)
+        {
+            _handle.Dispose();
+            throw new ArgumentException($"{model.Path}: an '{model.Architecture}' model only embeds texts, it has no memory to generate with");
+        }
         Capacity = (int)_handle.ContextSize;
         BatchSize = (int)_handle.BatchSize;
         Sequences = options.Sequences;
@@ -125,7 +133,9 @@ internal sealed class LLamaSharpContext : ILanguageModelContext
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         _lengths.CheckStart(sequence, from);
-        _handle.MemorySequenceRemove((LLamaSeqId)sequence, from, -1);
+        // The package's own method drops the answer.
+        if (!NativeApi.llama_memory_seq_rm(_memory, (LLamaSeqId)sequence, from, -1))
+            throw new NativeException("llama.cpp", nameof(NativeApi.llama_memory_seq_rm), 0, "this model's memory cannot be cut");
         _lengths.Set(sequence, from);
     }
 
@@ -184,4 +194,7 @@ internal sealed class LLamaSharpContext : ILanguageModelContext
             throw new ArgumentException($"entry {entry} was no output of the last batch", nameof(entry));
         return length == expected ? _rows[entry] : throw new ArgumentException($"the destination has {length} values, expected {expected}");
     }
+
+    [UnsafeAccessor(UnsafeAccessorKind.StaticMethod, Name = "llama_get_memory")]
+    private static extern nint Memory(SafeLLamaContextHandle? type, SafeLLamaContextHandle context);
 }

@@ -40,8 +40,9 @@ public static class LLamaSharpLibrary
         }
         catch (Exception problem) when (problem is TypeInitializationException or RuntimeError or DllNotFoundException)
         {
-            string text = (problem is TypeInitializationException { InnerException: { } inner } ? inner : problem).Message;
-            return $"LLamaSharp finds no native library: {text.Split('\n')[0].Trim()}";
+            // The package's text goes on with a list of what may have happened.
+            string text = (problem is TypeInitializationException { InnerException: { } inner } ? inner : problem).Message.Split('.', '\n')[0].Trim();
+            return $"LLamaSharp has no native library: {text}; add the package LLamaSharp.Backend.Cpu, or name a build of llama.cpp {LlamaLibrary.Release} in {LlamaLibrary.PathVariable}";
         }
     }
 }

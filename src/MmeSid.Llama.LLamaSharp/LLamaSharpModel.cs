@@ -77,6 +77,8 @@ public sealed class LLamaSharpModel : ILanguageModel
         LLamaModelParams parameters = LLamaModelParams.Default();
         parameters.n_gpu_layers = options.GpuLayers;
         parameters.use_mmap = options.MemoryMap;
+        if (LlamaFileCheck.HasRowsOfOneBlock(path))
+            parameters.use_extra_bufts = false;
         LlamaLog.Clear();
         try
         {

@@ -8,5 +8,5 @@ public sealed class LLamaSharpModelTests : LanguageModelContract
 {
     protected override string? UnavailableReason => LLamaSharpLibrary.UnavailableReason;
 
-    protected override ILanguageModel Load(string path) => LLamaSharpModel.Load(path);
+    protected override ILanguageModel Load(string path, LlamaModelOptions? options = null) => LLamaSharpModel.Load(path, options);
 }

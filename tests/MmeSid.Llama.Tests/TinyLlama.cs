@@ -116,6 +116,27 @@ internal sealed class TinyLlama
         return path;
     }
 
+    /// <summary>The matrices but the embeddings as Q8_0: of each 32 values of a row d = max |x| / 127 as a half, then x / d as signed bytes.</summary>
+    public string WriteQ8(string path)
+    {
+        GgufMetadata metadata = Metadata;
+        metadata["general.file_type"] = 7u;
+        using FileStream stream = File.Create(path);
+        GgufWriter.Write(stream, metadata,
+        [
+            .. Weights.Select(weight => weight.Value.Shape.Length == 1 || weight.Key == "token_embd.weight"
+                ? GgufWriter.Singles(weight.Key, weight.Value.Values, weight.Value.Shape)
+                : (new GgufTensor(weight.Key, GgufTensorType.Q8_0, weight.Value.Shape), weight.Value.Values.Chunk(32).SelectMany(Block).ToArray())),
+        ]);
+        return path;
+
+        static byte[] Block(float[] values)
+        {
+            var scale = (Half)(values.Max(MathF.Abs) / 127);
+            return [.. BitConverter.GetBytes(scale), .. values.Select(value => (byte)(sbyte)MathF.Round(value / (float)scale))];
+        }
+    }
+
     public ReadOnlySpan<float> Embedding(int token) => Weights["token_embd.weight"].Values.AsSpan(token * Dimension, Dimension);
 
     /// <summary>The same model with W + s · (α/r) · B A in place of W.</summary>

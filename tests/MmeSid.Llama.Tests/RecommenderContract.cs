@@ -11,8 +11,8 @@ using MmeSid.Kernels.Scalar;
 
 namespace MmeSid.Llama.Tests;
 
-/// <summary>The recommenders on a tiny Llama through llama.cpp, against its float64 forward pass.</summary>
-public sealed class RecommenderTests : IDisposable
+/// <summary>What the recommenders give on a tiny Llama, whichever library runs it, against its float64 forward pass.</summary>
+public abstract class RecommenderContract : IDisposable
 {
     /// <summary>
     /// Hidden states differ by 1e-5 of the largest value at most (see <see cref="LanguageModelContract"/>); a logit sums 32 of them times normal weights, a score three logits and their normalisers.
@@ -26,12 +26,39 @@ public sealed class RecommenderTests : IDisposable
 
     private readonly ScratchFolder _scratch = new();
 
-    public void Dispose() => _scratch.Dispose();
+    /// <summary>Why the provider cannot run here, or null.</summary>
+    protected abstract string? UnavailableReason { get; }
 
-    private LlamaModel Load(TinyLlama tiny)
+    public void Dispose()
     {
-        Assert.SkipUnless(LlamaLibrary.UnavailableReason is null, LlamaLibrary.UnavailableReason ?? "");
-        return LlamaModel.Load(tiny.Write(_scratch["tiny.gguf"]));
+        _scratch.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    protected abstract ILanguageModel Load(string path);
+
+    /// <summary>The scores of the items of a catalogue for a few users together, by search and by scoring, to hold providers against each other.</summary>
+    protected (double[][] Searched, float[] Scored) Scores(Func<string, ILanguageModel> load, bool skipsUnseen)
+    {
+        var tiny = new TinyLlama();
+        using var language = new AdaptedLanguageModel(load(tiny.Write(_scratch["tiny.gguf"])));
+        var catalogue = new SidCatalogue(200, [6, 5, 7], tiny.Dimension);
+        int[][] histories = catalogue.Histories(7);
+        using var search = new SidRecommender(catalogue.Model, language, new() { Beams = 250, Users = 4, Threads = 1, SkipsUnseen = skipsUnseen });
+        double[][] searched = [.. search.Recommend([.. histories.Select(history => new NextItemQuery(history, []))], 200).Select(groups =>
+            groups.SelectMany(group => group.Items.Select(item => (item, group.Score))).OrderBy(entry => entry.item).Select(entry => entry.Score).ToArray())];
+        using var model = new MmeSidModel(ItemIds.Sequential(200), Matrix(tiny.Weights["token_embd.weight"].Values.AsSpan(0, 200 * tiny.Dimension), tiny.Dimension),
+            Matrix(Gaussian(200 * tiny.Dimension, 3), tiny.Dimension), 4, "hello", "");
+        using var scoring = new ScoringRecommender(model, language, new ScalarBackend(), new() { Users = 4, Threads = 1 });
+        var scored = new float[histories.Length * 200];
+        scoring.Score(histories, scored);
+        return (searched, scored);
+    }
+
+    private ILanguageModel Load(TinyLlama tiny)
+    {
+        Assert.SkipUnless(UnavailableReason is null, UnavailableReason ?? "");
+        return Load(tiny.Write(_scratch["tiny.gguf"]));
     }
 
     private static RowMatrix Matrix(ReadOnlySpan<float> values, int dimension)
@@ -83,7 +110,7 @@ public sealed class RecommenderTests : IDisposable
     public void The_search_finds_what_the_forward_pass_of_every_item_finds(string prefix, bool adapted, bool fast)
     {
         var tiny = new TinyLlama();
-        using LlamaModel llama = Load(tiny);
+        using ILanguageModel llama = Load(tiny);
         string? adapter = null;
         if (adapted)
         {
@@ -110,7 +137,7 @@ public sealed class RecommenderTests : IDisposable
     [Fact]
     public void Users_together_get_what_each_gets_alone()
     {
-        using LlamaModel llama = Load(new TinyLlama());
+        using ILanguageModel llama = Load(new TinyLlama());
         var catalogue = new SidCatalogue(2000, [24, 24, 24], 32, seed: 4);
         using var language = new AdaptedLanguageModel(llama);
         using var together = new SidRecommender(catalogue.Model, language, new() { Users = 8, BatchSize = 100, Threads = 1 });
@@ -128,7 +155,7 @@ public sealed class RecommenderTests : IDisposable
     [Fact]
     public void Chunks_of_beams_find_the_same()
     {
-        using LlamaModel llama = Load(new TinyLlama());
+        using ILanguageModel llama = Load(new TinyLlama());
         var catalogue = new SidCatalogue(900, [6, 10, 16, 9], 32, length: 6);
         using var language = new AdaptedLanguageModel(llama);
         using var wide = new SidRecommender(catalogue.Model, language, new() { Beams = 2000, Threads = 1 });
@@ -145,7 +172,7 @@ public sealed class RecommenderTests : IDisposable
     public void A_score_is_that_of_the_forward_pass()
     {
         var tiny = new TinyLlama();
-        using LlamaModel llama = Load(tiny);
+        using ILanguageModel llama = Load(tiny);
         float[] outputs = Gaussian(50 * 32, 3);
         // Item i is token i.
         using var model = new MmeSidModel(ItemIds.Sequential(50), Matrix(tiny.Weights["token_embd.weight"].Values.AsSpan(0, 50 * 32), 32), Matrix(outputs, 32), 4, TinyLlama.Begin + "hello", " he");
