@@ -16,7 +16,7 @@ internal sealed class CausalAttention
     private readonly LlamaShape _shape;
     private readonly RotaryTable _rotary;
     private readonly PackedSequences _places;
-    private readonly Tensor _mask, _turns, _back;
+    private readonly Tensor _mask, _rotations, _back;
     private readonly double _scale;
 
     /// <summary>Prepares what all layers of a step share.</summary>
@@ -28,7 +28,7 @@ internal sealed class CausalAttention
     {
         (_shape, _places, _rotary, _scale) = (shape, places, new RotaryTable(shape), 1 / Math.Sqrt(shape.HeadSize));
         _mask = places.Mask(type, device);
-        _turns = _rotary.At(places.Positions, type, device);
+        _rotations = _rotary.At(places.Positions, type, device);
         // Queries and keys both owe the factor of the scores to their gradients.
         _back = _rotary.At(places.Positions, type, device, back: true, _scale);
     }
@@ -43,15 +43,15 @@ internal sealed class CausalAttention
     public (Tensor Output, Saved Saved) Forward(Tensor projected)
     {
         using DisposeScope scope = NewDisposeScope();
-        _rotary.Turn(projected.narrow(1, 0, QueryWidth + KeyWidth), _turns);
+        _rotary.Rotate(projected.narrow(1, 0, QueryWidth + KeyWidth), _rotations);
         Tensor queries = Grouped(projected.narrow(1, 0, QueryWidth)), keys = Grouped(projected.narrow(1, QueryWidth, KeyWidth)), values = Grouped(projected.narrow(1, QueryWidth + KeyWidth, KeyWidth));
         Tensor scores = queries.bmm(keys.transpose(1, 2));
-        Tensor chances = _mask.add(scores.view(_places.Rows, _shape.KeyHeads, -1, _places.RowLength, _places.RowLength), _scale).softmax(-1).view(scores.shape);
+        Tensor probabilities = _mask.add(scores.view(_places.Rows, _shape.KeyHeads, -1, _places.RowLength, _places.RowLength), _scale).softmax(-1).view(scores.shape);
         Tensor output = empty(_places.Places, QueryWidth, dtype: projected.dtype, device: projected.device);
-        Ungroup(chances.bmm(values), output);
-        foreach (Tensor kept in (Tensor[])[queries, keys, values, chances])
+        Ungroup(probabilities.bmm(values), output);
+        foreach (Tensor kept in (Tensor[])[queries, keys, values, probabilities])
             kept.MoveToOuterDisposeScope();
-        return (output.MoveToOuterDisposeScope(), new Saved(queries, keys, values, chances));
+        return (output.MoveToOuterDisposeScope(), new Saved(queries, keys, values, probabilities));
     }
 
     /// <summary>The gradient of <c>projected</c> before it was rotated, [N, (h + 2·h_k)·s].</summary>
@@ -61,13 +61,13 @@ internal sealed class CausalAttention
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor output = Grouped(gradient);
-        Tensor chances = output.bmm(saved.Values.transpose(1, 2)).mul_(saved.Chances);
-        Tensor scores = chances.addcmul_(saved.Chances, chances.sum(-1, keepdim: true), -1);
+        Tensor probabilities = output.bmm(saved.Values.transpose(1, 2)).mul_(saved.Probabilities);
+        Tensor scores = probabilities.addcmul_(saved.Probabilities, probabilities.sum(-1, keepdim: true), -1);
         Tensor result = empty(_places.Places, QueryWidth + (2 * KeyWidth), dtype: gradient.dtype, device: gradient.device);
         Ungroup(scores.bmm(saved.Keys), result.narrow(1, 0, QueryWidth));
         Ungroup(scores.transpose(1, 2).bmm(saved.Queries), result.narrow(1, QueryWidth, KeyWidth));
-        Ungroup(saved.Chances.transpose(1, 2).bmm(output), result.narrow(1, QueryWidth + KeyWidth, KeyWidth));
-        _rotary.Turn(result.narrow(1, 0, QueryWidth + KeyWidth), _back);
+        Ungroup(saved.Probabilities.transpose(1, 2).bmm(output), result.narrow(1, QueryWidth + KeyWidth, KeyWidth));
+        _rotary.Rotate(result.narrow(1, 0, QueryWidth + KeyWidth), _back);
         return result.MoveToOuterDisposeScope();
     }
 
@@ -79,6 +79,6 @@ internal sealed class CausalAttention
     private void Ungroup(Tensor groups, Tensor heads) => heads.view(_places.Rows, _places.RowLength, _shape.KeyHeads, -1, _shape.HeadSize)
         .copy_(groups.view(_places.Rows, _shape.KeyHeads, -1, _places.RowLength, _shape.HeadSize).permute(0, 3, 1, 2, 4));
 
-    /// <summary>What the gradient needs: queries [rows·h_k, g·R, s], keys and values [rows·h_k, R, s], chances P [rows·h_k, g·R, R].</summary>
-    public sealed record Saved(Tensor Queries, Tensor Keys, Tensor Values, Tensor Chances);
+    /// <summary>What the gradient needs: queries [rows·h_k, g·R, s], keys and values [rows·h_k, R, s], probabilities P [rows·h_k, g·R, R].</summary>
+    public sealed record Saved(Tensor Queries, Tensor Keys, Tensor Values, Tensor Probabilities);
 }

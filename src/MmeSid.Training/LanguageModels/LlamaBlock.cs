@@ -58,7 +58,7 @@ internal sealed class LlamaBlock : nn.Module
     /// <param name="x">[N, H].</param>
     /// <param name="attention">Of the step.</param>
     /// <param name="dropout">Of the step: of what is added to the stream, and of the input of low-rank updates; null where nothing is dropped.</param>
-    /// <param name="saved">What <see cref="Backward"/> needs; null to keep nothing.</param>
+    /// <param name="saved">What <see cref="Backward"/> needs.</param>
     public Tensor Forward(Tensor x, CausalAttention attention, (DropoutMasks? Stream, DropoutMasks? Updates) dropout, out Saved saved)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -120,7 +120,7 @@ internal sealed class LlamaBlock : nn.Module
         /// <summary>All of them.</summary>
         public IEnumerable<Tensor> Tensors => ((Tensor?[])
         [
-            Normed, Unit, Scale, Attended, AttendedBy.Queries, AttendedBy.Keys, AttendedBy.Values, AttendedBy.Chances, AttentionMask,
+            Normed, Unit, Scale, Attended, AttendedBy.Queries, AttendedBy.Keys, AttendedBy.Values, AttendedBy.Probabilities, AttentionMask,
             ForwardNormed, ForwardUnit, ForwardScale, Gate, Opened, Up, Hidden, ForwardMask,
         ]).OfType<Tensor>().Concat(new[] { ProjectedBy, OutputBy, GatesBy, DownBy }.SelectMany(kept => kept).SelectMany(kept => kept.Tensors));
     }

@@ -2,7 +2,7 @@ using MmeSid.Engine.Files;
 
 namespace MmeSid.Training.LanguageModels;
 
-/// <summary>The words around every sequence of a recommender, as the base's own vectors of their tokens. They are not trained.</summary>
+/// <summary>The tokens around every sequence of a recommender, as the base's own vectors of them. They are not trained.</summary>
 /// <param name="Prefix">Tokens before a sequence.</param>
 /// <param name="Suffix">Tokens behind it.</param>
 /// <param name="Vectors">[Prefix + Suffix, H] row-major.</param>
@@ -10,7 +10,7 @@ public sealed record LlamaPrompt(int Prefix, int Suffix, float[] Vectors)
 {
     private const string kEmbeddings = "token_embd.weight";
 
-    /// <summary>No words.</summary>
+    /// <summary>No tokens.</summary>
     public static LlamaPrompt None { get; } = new(0, 0, []);
 
     /// <summary>Number of tokens.</summary>
@@ -30,15 +30,15 @@ public sealed record LlamaPrompt(int Prefix, int Suffix, float[] Vectors)
         if (tokens.Length == 0)
             return None;
         GgufEntry entry = file.Entry(kEmbeddings);
-        if (entry.Shape is not [var words, var dimension] || !GgufBlocks.CanDequantize(entry.Type))
+        if (entry.Shape is not [var rows, var dimension] || !GgufBlocks.CanDequantize(entry.Type))
             throw new InvalidDataException($"{file.Path}: tensor {kEmbeddings} is {entry.Type} of shape [{string.Join(", ", entry.Shape)}], expected a row of numbers per token");
         int width = (int)dimension;
         var vectors = new float[checked(tokens.Length * width)];
-        var row = new byte[entry.Bytes / words];
+        var row = new byte[entry.Bytes / rows];
         for (int i = 0; i < tokens.Length; i++)
         {
-            if (tokens[i] < 0 || tokens[i] >= words)
-                throw new InvalidDataException($"{file.Path}: has tokens 0 to {words - 1}, not {tokens[i]}");
+            if (tokens[i] < 0 || tokens[i] >= rows)
+                throw new InvalidDataException($"{file.Path}: has tokens 0 to {rows - 1}, not {tokens[i]}");
             file.ReadBytes(kEmbeddings, (long)tokens[i] * row.Length, row);
             GgufBlocks.Dequantize(entry.Type, row, vectors.AsSpan(i * width, width));
         }

@@ -1,16 +1,16 @@
 namespace MmeSid.Training.LanguageModels;
 
-/// <summary>Sequences of one step: words of the prefix, every item of a history but the last, words of the suffix.</summary>
+/// <summary>Sequences of one step: tokens of the prefix, every item of a history but the last, tokens of the suffix.</summary>
 /// <param name="Places">Where the sequences lie.</param>
 /// <param name="Items">[U] the different items of the sequences, ascending.</param>
-/// <param name="Inputs">[N] what stands at each place: a place among <paramref name="Items"/>, behind them the words; 0 where there is no sequence.</param>
+/// <param name="Inputs">[N] what stands at each place: a place among <paramref name="Items"/>, behind them the tokens; 0 where there is no sequence.</param>
 /// <param name="Predicting">[P] places whose hidden states score all items.</param>
 /// <param name="Targets">[P] the item that follows.</param>
 internal sealed record MmeSidBatch(PackedSequences Places, long[] Items, long[] Inputs, long[] Predicting, long[] Targets)
 {
     /// <summary>Puts histories together.</summary>
     /// <param name="histories">Rows of the catalogue, oldest first; at least two each, the last of which is predicted.</param>
-    /// <param name="prompt">Words around them. Where some come behind, only the last item of each history can be predicted.</param>
+    /// <param name="prompt">Tokens around them. Where some come behind, only the last item of each history can be predicted.</param>
     /// <param name="lastOnly">Whether only the last item of each is predicted; otherwise each but the first.</param>
     public static MmeSidBatch Of(IReadOnlyList<int[]> histories, LlamaPrompt prompt, bool lastOnly)
     {
@@ -23,12 +23,12 @@ internal sealed record MmeSidBatch(PackedSequences Places, long[] Items, long[] 
         foreach ((int sequence, int[] history) in histories.Index())
         {
             int first = places.Starts[sequence] + prompt.Prefix, behind = first + history.Length - 1;
-            for (int word = 0; word < prompt.Prefix; word++)
-                inputs[places.Starts[sequence] + word] = items.Length + word;
+            for (int token = 0; token < prompt.Prefix; token++)
+                inputs[places.Starts[sequence] + token] = items.Length + token;
             for (int i = 0; i < history.Length - 1; i++)
                 inputs[first + i] = placeOf[history[i]];
-            for (int word = 0; word < prompt.Suffix; word++)
-                inputs[behind + word] = items.Length + prompt.Prefix + word;
+            for (int token = 0; token < prompt.Suffix; token++)
+                inputs[behind + token] = items.Length + prompt.Prefix + token;
             for (int i = lastOnly || prompt.Suffix > 0 ? history.Length - 1 : 1; i < history.Length; i++)
             {
                 predicting.Add(first + i - 1 + prompt.Suffix);
@@ -38,10 +38,10 @@ internal sealed record MmeSidBatch(PackedSequences Places, long[] Items, long[] 
         return new MmeSidBatch(places, items, inputs, [.. predicting], [.. targets]);
     }
 
-    /// <summary>The histories that are trained on: whole ones, each item but the first of which is predicted at once, or, with words behind them, one for each predicted item.</summary>
+    /// <summary>The histories that are trained on: whole ones, each item but the first of which is predicted at once, or, with tokens behind them, one for each predicted item.</summary>
     /// <param name="sequences">The users.</param>
     /// <param name="length">Most items before a predicted one.</param>
-    /// <param name="prompt">Words around them.</param>
+    /// <param name="prompt">Tokens around them.</param>
     public static IReadOnlyList<int[]> Training(ItemSequences sequences, int length, LlamaPrompt prompt)
     {
         IReadOnlyList<int[]> whole = HistorySteps.Training(sequences, length);

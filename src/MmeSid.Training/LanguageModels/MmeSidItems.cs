@@ -43,7 +43,7 @@ public sealed class MmeSidItems : nn.Module
             throw new ArgumentException($"there are {frequencies.Count} items, {other.Table.Name} has {other.Table.Count}", nameof(sources));
         _fusion = options.Fusion;
         embeddings = new Parameter(empty(frequencies.Count, dimension).DetachFromDisposeScope());
-        _ = nn.init.normal_(embeddings, 0, SidVectors.Size);
+        _ = nn.init.normal_(embeddings, 0, SidVectors.StandardDeviation);
         var random = new Engine.RandomSource(seed);
         modalities = nn.ModuleList([.. sources.Select((source, j) => new ItemModality(source, dimension, options.Start, random.Split(kCodes + (ulong)j).NextUInt64()))]);
         int parts = sources.Count + sources.Count(source => source.Bundle is not null);

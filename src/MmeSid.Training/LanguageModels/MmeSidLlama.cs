@@ -4,19 +4,19 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.LanguageModels;
 
 /// <summary>
-/// MME-SID's language model (arXiv 2509.02017): words of a prefix, a soft token x per item of a history, oldest first, and words of a suffix. The hidden state h of the last entry scores every item
+/// MME-SID's language model (arXiv 2509.02017): tokens of a prefix, a soft token x per item of a history, oldest first, and tokens of a suffix. The hidden state h of the last entry scores every item
 /// by h · z_i (<see cref="MmeSidItems"/>).
 /// </summary>
 public sealed class MmeSidLlama : nn.Module
 {
     private readonly Llama transformer;
     private readonly MmeSidItems items;
-    private readonly Tensor? words;
+    private readonly Tensor? tokens;
 
     /// <summary>Puts a model together.</summary>
     /// <param name="transformer">Taken over.</param>
     /// <param name="items">Of its dimension; taken over.</param>
-    /// <param name="prompt">Words around every history; null for none.</param>
+    /// <param name="prompt">Tokens around every history; null for none.</param>
     public MmeSidLlama(Llama transformer, MmeSidItems items, LlamaPrompt? prompt = null)
         : base(nameof(MmeSidLlama))
     {
@@ -27,8 +27,8 @@ public sealed class MmeSidLlama : nn.Module
             throw new ArgumentException($"items have dimension {items.Embeddings.shape[1]}, the transformer has {transformer.Shape.Dimension}", nameof(items));
         if (Prompt.Count > 0)
         {
-            words = tensor(Prompt.Vectors, [Prompt.Count, transformer.Shape.Dimension]).DetachFromDisposeScope();
-            register_buffer(nameof(words), words, persistent: false);
+            tokens = tensor(Prompt.Vectors, [Prompt.Count, transformer.Shape.Dimension]).DetachFromDisposeScope();
+            register_buffer(nameof(tokens), tokens, persistent: false);
         }
         RegisterComponents();
     }
@@ -39,7 +39,7 @@ public sealed class MmeSidLlama : nn.Module
     /// <summary>What goes in and what scores.</summary>
     public MmeSidItems Items => items;
 
-    /// <summary>Words around every history.</summary>
+    /// <summary>Tokens around every history.</summary>
     public LlamaPrompt Prompt { get; }
 
     /// <summary>The vectors at the places of a batch, [N, H], with a graph behind them where gradients are on.</summary>
@@ -48,8 +48,8 @@ public sealed class MmeSidLlama : nn.Module
         using DisposeScope scope = NewDisposeScope();
         Device device = items.Embeddings.device;
         Tensor vectors = items.Inputs(tensor(batch.Items, device: device));
-        if (words is not null)
-            vectors = cat([vectors, words], 0);
+        if (tokens is not null)
+            vectors = cat([vectors, tokens], 0);
         return vectors.index_select(0, tensor(batch.Inputs, device: device)).MoveToOuterDisposeScope();
     }
 }

@@ -44,7 +44,7 @@ internal sealed class Projection : nn.Module
 
     /// <summary>y, [N, outputs], of x, [N, inputs].</summary>
     /// <param name="x">Rows.</param>
-    /// <param name="training">Whether updates drop values of their input.</param>
+    /// <param name="training">What updates drop of their input; null where nothing is dropped.</param>
     /// <param name="kept">What the gradients of the updates need.</param>
     public Tensor Forward(Tensor x, DropoutMasks? training, out IReadOnlyList<LowRankUpdate.Saved> kept)
     {
@@ -76,5 +76,5 @@ internal sealed class Projection : nn.Module
         return result.MoveToOuterDisposeScope();
     }
 
-    private Tensor Matrix(Tensor x) => weight is null ? _frozen!.Widen(x.dtype, x.device) : weight;
+    private Tensor Matrix(Tensor x) => weight is null ? _frozen!.Dequantize(x.dtype, x.device) : weight;
 }

@@ -44,7 +44,7 @@ internal sealed class QuantizedMatrix
     public long Bytes => _parts.Sum(part => (long)part.Blocks.Length);
 
     /// <summary>The values, [rows, columns], which die with the dispose scope.</summary>
-    public Tensor Widen(ScalarType type, Device device)
+    public Tensor Dequantize(ScalarType type, Device device)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor values = empty(_parts.Sum(part => part.Rows), _columns, dtype: float32);
@@ -53,7 +53,7 @@ internal sealed class QuantizedMatrix
         {
             int rowBytes = (int)(blocks.Length / rows);
             Tensor part = values.narrow(0, first, rows);
-            void WidenRows(long row)
+            void DequantizeRows(long row)
             {
                 int count = (int)Math.Min(kRowsPerBlock, rows - row);
                 Span<float> all = MemoryMarshal.Cast<byte, float>(part.bytes);
@@ -61,7 +61,7 @@ internal sealed class QuantizedMatrix
             }
             // Blocks are independent: the values are the same for any number of threads.
             int passes = (int)((rows + kRowsPerBlock - 1) / kRowsPerBlock);
-            _ = Parallel.For(0, passes, new ParallelOptions { MaxDegreeOfParallelism = get_num_threads() }, pass => WidenRows((long)pass * kRowsPerBlock));
+            _ = Parallel.For(0, passes, new ParallelOptions { MaxDegreeOfParallelism = get_num_threads() }, pass => DequantizeRows((long)pass * kRowsPerBlock));
             first += rows;
         }
         return values.to(type, device).MoveToOuterDisposeScope();

@@ -43,7 +43,7 @@ internal sealed class RotaryTable(LlamaShape shape)
     /// <summary>Rotates heads in place.</summary>
     /// <param name="heads">[N, heads · s], rows may be part of longer ones.</param>
     /// <param name="turns">Of <see cref="At"/>.</param>
-    public void Turn(Tensor heads, Tensor turns)
+    public void Rotate(Tensor heads, Tensor turns)
     {
         using DisposeScope scope = NewDisposeScope();
         _ = view_as_complex(heads.view(heads.shape[0], heads.shape[1] / shape.HeadSize, shape.HeadSize / 2, 2)).mul_(turns);

@@ -1,8 +1,8 @@
 namespace MmeSid.Training.LanguageModels;
 
-/// <summary>Sequences of one step: the words of the prefix, the begin vector, then every code but the last, each of which says something of the code that follows it.</summary>
+/// <summary>Sequences of one step: the tokens of the prefix, the begin vector, then every code but the last, each of which says something of the code that follows it.</summary>
 /// <param name="Places">Where the sequences lie.</param>
-/// <param name="Inputs">[N] row of the vocabulary at each place, those of the prefix's words behind the begin vector; the begin vector where there is no sequence.</param>
+/// <param name="Inputs">[N] row of the vocabulary at each place, those of the prefix's tokens behind the begin vector; the begin vector where there is no sequence.</param>
 /// <param name="Predicting">For each level, the places whose hidden states score its codes.</param>
 /// <param name="Targets">For each level, the code that follows each of those places.</param>
 internal sealed record SidBatch(PackedSequences Places, long[] Inputs, IReadOnlyList<long[]> Predicting, IReadOnlyList<long[]> Targets)
@@ -14,7 +14,7 @@ internal sealed record SidBatch(PackedSequences Places, long[] Inputs, IReadOnly
     /// <param name="sequences">Whose items.</param>
     /// <param name="histories">Rows of the bundle, oldest first; at least one each.</param>
     /// <param name="lastOnly">Whether only the last item of each is predicted.</param>
-    /// <param name="prefix">Words before each.</param>
+    /// <param name="prefix">Tokens before each.</param>
     public static SidBatch Of(SidSequences sequences, IReadOnlyList<int[]> histories, bool lastOnly = false, int prefix = 0)
     {
         SidVocabulary vocabulary = sequences.Vocabulary;
@@ -29,8 +29,8 @@ internal sealed record SidBatch(PackedSequences Places, long[] Inputs, IReadOnly
         {
             int[] history = histories[sequence];
             int begin = places.Starts[sequence] + prefix;
-            for (int word = 0; word < prefix; word++)
-                inputs[places.Starts[sequence] + word] = vocabulary.Tokens + 1 + word;
+            for (int token = 0; token < prefix; token++)
+                inputs[places.Starts[sequence] + token] = vocabulary.Tokens + 1 + token;
             for (int i = 0; i < history.Length; i++)
             {
                 ReadOnlySpan<ushort> sid = sequences.Bundle.Sids[history[i]];

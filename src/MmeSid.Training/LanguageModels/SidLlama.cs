@@ -23,9 +23,9 @@ public sealed class SidLlama : nn.Module
     /// <param name="transformer">Taken over.</param>
     /// <param name="vectors">[T + 1, H] row-major: first values of the input vectors and, where they are not tied, of the head.</param>
     /// <param name="tied">Whether codes are scored by their input vectors.</param>
-    /// <param name="prompt">Words before every sequence; null for none.</param>
+    /// <param name="prompt">Tokens before every sequence; null for none.</param>
     /// <param name="headVectors">[T + 1, H] row-major, the last row unused: first values of a head that is not tied; null takes those of the input vectors.</param>
-    /// <exception cref="ArgumentException">The prompt has words behind the sequence, which is where codes are scored.</exception>
+    /// <exception cref="ArgumentException">The prompt has tokens behind the sequence, which is where codes are scored.</exception>
     public SidLlama(SidVocabulary vocabulary, Llama transformer, float[] vectors, bool tied, LlamaPrompt? prompt = null, float[]? headVectors = null)
         : base(nameof(SidLlama))
     {
@@ -36,7 +36,7 @@ public sealed class SidLlama : nn.Module
         this.transformer = transformer;
         int dimension = transformer.Shape.Dimension;
         if (prompt is { Suffix: > 0 })
-            throw new ArgumentException($"the prompt has {prompt.Suffix} words behind the history, expected none", nameof(prompt));
+            throw new ArgumentException($"the prompt has {prompt.Suffix} tokens behind the history, expected none", nameof(prompt));
         PrefixLength = prompt?.Count ?? 0;
         embeddings = nn.Embedding(vocabulary.Tokens + 1, dimension);
         using (DisposeScope scope = NewDisposeScope())
@@ -63,7 +63,7 @@ public sealed class SidLlama : nn.Module
     /// <summary>Input vectors, [T + 1, H]: those of the codes, then the begin vector.</summary>
     public Parameter Embeddings => embeddings.weight!;
 
-    /// <summary>Words before every sequence.</summary>
+    /// <summary>Tokens before every sequence.</summary>
     public int PrefixLength { get; }
 
     /// <summary>Whether codes are scored by their input vectors.</summary>
@@ -85,7 +85,7 @@ public sealed class SidLlama : nn.Module
         gradients.Add(Embeddings, whole);
     }
 
-    /// <summary>Input vectors of rows, [N, H], with a graph behind them where gradients are on. Rows behind the begin vector are the words of the prefix.</summary>
+    /// <summary>Input vectors of rows, [N, H], with a graph behind them where gradients are on. Rows behind the begin vector are the tokens of the prefix.</summary>
     internal Tensor Embed(Tensor rows)
     {
         if (prefix is null)

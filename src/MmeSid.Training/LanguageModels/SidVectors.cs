@@ -8,15 +8,15 @@ namespace MmeSid.Training.LanguageModels;
 /// <summary>First values of the vectors of codes.</summary>
 public static class SidVectors
 {
-    /// <summary>Root mean square of the values, the usual one of token embeddings.</summary>
-    public const double Size = 0.02;
+    /// <summary>Of values that are drawn, and the root mean square of others: the usual one of token embeddings.</summary>
+    public const double StandardDeviation = 0.02;
 
     private const string kHead = "output.weight";
     private const ulong kProjections = 1UL << 40;
 
     /// <summary>
     /// Vectors from a bundle's codewords: as they are where they have H values, else projected by a random matrix of N(0, 1) (Johnson and Lindenstrauss 1984: distances keep their
-    /// ratios about to 1/√H), then each level scaled to a root mean square of <see cref="Size"/>. PSRQ gives the half that is subtracted. Levels without a codebook, the begin
+    /// ratios about to 1/√H), then each level scaled to a root mean square of <see cref="StandardDeviation"/>. PSRQ gives the half that is subtracted. Levels without a codebook, the begin
     /// vector and levels whose codewords are all zero are drawn at random.
     /// </summary>
     /// <param name="bundle">Whose codebooks.</param>
@@ -30,7 +30,7 @@ public static class SidVectors
         var random = new RandomSource(seed);
         var vectors = new float[checked((vocabulary.Tokens + 1) * dimension)];
         for (int i = 0; i < vectors.Length; i++)
-            vectors[i] = (float)(Size * random.NextGaussian());
+            vectors[i] = (float)(StandardDeviation * random.NextGaussian());
         if (start == SidEmbeddingStart.Random)
             return vectors;
         foreach ((int level, double[] rows) in Codewords(bundle.Quantizer, dimension, random).Index())
@@ -39,7 +39,7 @@ public static class SidVectors
             if (size == 0)
                 continue;
             for (int i = 0; i < rows.Length; i++)
-                vectors[(vocabulary.Offset(level) * dimension) + i] = (float)(rows[i] * Size / size);
+                vectors[(vocabulary.Offset(level) * dimension) + i] = (float)(rows[i] * StandardDeviation / size);
         }
         return vectors;
     }

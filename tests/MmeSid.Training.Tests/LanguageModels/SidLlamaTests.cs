@@ -102,7 +102,7 @@ public sealed class SidLlamaTests : IDisposable
         Assert.Equal(8, _bundle.Quantizer.Dimension);
         float[] same = SidVectors.Draw(_bundle, vocabulary, 8, SidEmbeddingStart.Codebooks, 1), wide = SidVectors.Draw(_bundle, vocabulary, 256, SidEmbeddingStart.Codebooks, 1);
         float[] codebook = _bundle.Quantizer.Codebook(1);
-        double scale = SidVectors.Size / Math.Sqrt(codebook.Average(value => (double)value * value));
+        double scale = SidVectors.StandardDeviation / Math.Sqrt(codebook.Average(value => (double)value * value));
         for (int i = 0; i < codebook.Length; i++)
             Assert.Equal(codebook[i] * scale, same[(vocabulary.Offset(1) * 8) + i], 1e-7);
         double Distance(float[] rows, int width, int a, int b) => Math.Sqrt(Enumerable.Range(0, width).Sum(i => Math.Pow(rows[(a * width) + i] - rows[(b * width) + i], 2)));
