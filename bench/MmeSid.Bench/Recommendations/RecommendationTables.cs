@@ -17,7 +17,7 @@ internal sealed record TableColumn(string Header, Func<TableRow, Func<Stage, Sta
 
     /// <summary>What the row's model gains over the one that <c>evaluate</c> held it against.</summary>
     public static TableColumn Gain(string name, string header) => new(header, (row, find) => find(row.Test)?.Figures is { } figures && figures[$"gain_{name}"] is { } gain
-        ? $"{Number(gain, "+0.0000;-0.0000")} ± {Number(figures[$"gain_{name}_margin"], "F4")}" : null);
+        ? $"{Number(gain, "+0.0000;-0.0000;0.0000")} ± {Number(figures[$"gain_{name}_margin"], "F4")}" : null);
 
     /// <summary>A figure of a table that training printed, in the line where the first column has a value.</summary>
     public static TableColumn Trained(string table, string key, string column, string header) => new(header, (row, find) =>

@@ -68,7 +68,7 @@ internal static class EvaluateCommand
                 ShowMargins(run, metrics, "");
             if (comparison is null)
                 return;
-            Show(run, comparison.Gains, "gain_", "+0.0000;-0.0000");
+            Show(run, comparison.Gains, "gain_", "+0.0000;-0.0000;0.0000");
             if (run.Json)
                 ShowMargins(run, comparison.Gains, "gain_");
             foreach (int k in s_cutoffs)
