@@ -11,7 +11,7 @@ namespace MmeSid.Cli.Commands;
 /// <summary>Options that the recommenders on a Llama share: its shape where it is trained from scratch, or a base; histories, batches, and the files of the transformer.</summary>
 internal sealed class LlamaRecommenderOptions
 {
-    private const string kRefuse = "refuse", kSkip = "skip";
+    private const string kRefuse = "refuse", kSkip = "skip", kFloat32 = "float32", kBFloat16 = "bf16";
 
     private readonly LlamaTrainingOptions _defaults;
     private readonly Option<int> _layers, _dimension, _heads, _feedForward, _length, _batch, _validation;
@@ -22,6 +22,12 @@ internal sealed class LlamaRecommenderOptions
         Description = "Size of the transformer's weights in base.gguf; vectors of codes and items stay float32.",
         DefaultValueFactory = _ => "f32",
     }.AcceptOnlyFromAmong("f32", "f16", "q8_0", "q4_k_m");
+
+    private readonly Option<string> _precision = new Option<string>("--precision")
+    {
+        Description = "Of products with weight matrices: float32, or bf16, which rounds their factors; faster where the device multiplies bf16. All else stays float32.",
+        DefaultValueFactory = _ => kFloat32,
+    }.AcceptOnlyFromAmong(kFloat32, kBFloat16);
 
     private readonly Option<string> _unknown;
 
@@ -56,7 +62,7 @@ internal sealed class LlamaRecommenderOptions
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_layers, _dimension, _heads, _feedForward, _dropout, _length, _batch, _quantize, _unknown, _validation])
+        foreach (Option option in (Option[])[_layers, _dimension, _heads, _feedForward, _dropout, _length, _batch, _precision, _quantize, _unknown, _validation])
             command.Add(option);
         Base.AddTo(command);
         Base.RefuseBeside(command, _layers, _dimension, _heads, _feedForward, _quantize);
@@ -79,11 +85,24 @@ internal sealed class LlamaRecommenderOptions
             Dropout = run.Get(_dropout) ?? (Base.IsGiven(run) ? 0 : _defaults.Dropout),
             Length = run.Need(_length),
             BatchItems = run.Need(_batch),
+            Precision = run.Need(_precision) == kBFloat16 ? ProductPrecision.BFloat16 : ProductPrecision.Float32,
             ValidationUsers = run.Need(_validation),
             Lora = Base.ReadLora(run),
         };
         options.Validate();
         return (T)options;
+    }
+
+    /// <summary>The transformer: the base, frozen, or one of random weights.</summary>
+    /// <param name="run">The command.</param>
+    /// <param name="options">Of <see cref="Read"/>.</param>
+    /// <param name="shape">Of one from scratch.</param>
+    /// <exception cref="InvalidDataException">The base is no Llama.</exception>
+    public Training.LanguageModels.Llama Transformer(CommandRun run, LlamaTrainingOptions options, LlamaShape shape)
+    {
+        Training.LanguageModels.Llama transformer = Base.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(shape);
+        transformer.Precision = options.Precision.Type();
+        return transformer;
     }
 
     /// <summary>Whether unknown items are left out.</summary>
@@ -95,7 +114,7 @@ internal sealed class LlamaRecommenderOptions
         var texts = new OptionTexts();
         if (!Base.IsGiven(run))
             texts.Add("layers", options.Layers).Add("dimension", options.Dimension).Add("heads", options.Heads).Add("feed-forward", options.FeedForward);
-        return texts.Add("length", options.Length).Add("dropout", options.Dropout).Add("batch", options.BatchItems).Add("validation-users", options.ValidationUsers)
+        return texts.Add("length", options.Length).Add("dropout", options.Dropout).Add("batch", options.BatchItems).Add("precision", run.Need(_precision)).Add("validation-users", options.ValidationUsers)
             .Add("unknown-items", run.Need(_unknown)).Add("prefix", Base.PrefixOf(run)).Add(Base.Texts(run, options.Lora));
     }
 

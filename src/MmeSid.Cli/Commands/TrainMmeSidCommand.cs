@@ -109,7 +109,7 @@ internal sealed class TrainMmeSidCommand
         LoopOptions loop = _loop.Read(run, path, adapted, [MmeSidModel.Kind, texts.ToString(), .. inputs.Values]);
         torch.Device device = _loop.Start(run);
         LlamaPrompt prompt = _llama.Base.ReadPrompt(run);
-        Training.LanguageModels.Llama transformer = _llama.Base.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape());
+        Training.LanguageModels.Llama transformer = _llama.Transformer(run, options, options.Shape());
         options.RequireRoom(transformer.Shape, prompt.Count);
         ItemModalitySource[] sources = [.. named.Select((table, j) => new ItemModalitySource(table.Name, modalities.Tables[j], bundles[j]))];
         using MmeSidLlama model = new MmeSidLlama(transformer, new MmeSidItems(sources, sequences.Frequencies(), transformer.Shape.Dimension, options, run.Seed), prompt).to(device);

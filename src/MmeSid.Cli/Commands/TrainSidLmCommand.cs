@@ -68,7 +68,7 @@ internal static class TrainSidLmCommand
             LoopOptions loopOptions = loop.Read(run, path, SidLanguageModel.Kind, texts.ToString(), hash, sids.Fingerprint, baseHash ?? "");
             torch.Device device = loop.Start(run);
             LlamaPrompt prompt = llama.Base.ReadPrompt(run);
-            Training.LanguageModels.Llama transformer = llama.Base.Load(run, options.Lora) ?? new Training.LanguageModels.Llama(options.Shape(sequences.Vocabulary.Levels));
+            Training.LanguageModels.Llama transformer = llama.Transformer(run, options, options.Shape(sequences.Vocabulary.Levels));
             (float[] vectors, float[]? headVectors) = options.Start == SidEmbeddingStart.Base
                 ? SidVectors.OfBase(llama.Base.PathOf(run)!, sequences.Vocabulary)
                 : (SidVectors.Draw(sids, sequences.Vocabulary, transformer.Shape.Dimension, options.Start, run.Seed), null);

@@ -60,6 +60,17 @@ public sealed class Llama : nn.Module
     /// <summary>Sizes.</summary>
     public LlamaShape Shape { get; }
 
+    /// <summary>The type that factors are rounded to for products with weight matrices; null leaves them as they are. All else keeps its own: weights, sums, norms, attention, low-rank updates.</summary>
+    public ScalarType? Precision
+    {
+        get => blocks[0].Projections[0].Precision;
+        set
+        {
+            foreach (Projection projection in blocks.SelectMany(block => block.Projections))
+                projection.Precision = value;
+        }
+    }
+
     /// <summary>Hidden states after the final norm, without gradient.</summary>
     /// <param name="input">[B, T, H] vectors, padded behind the end of a sequence with anything finite.</param>
     /// <param name="lengths">[B], each 1 to T.</param>

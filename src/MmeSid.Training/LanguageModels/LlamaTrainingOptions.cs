@@ -27,6 +27,9 @@ public abstract record LlamaTrainingOptions
     /// <summary>What is trained of a frozen base beside the vectors of items; null for nothing, and from scratch.</summary>
     public LoraOptions? Lora { get; init; }
 
+    /// <summary>The type that factors are rounded to for products with weight matrices; all else is float32.</summary>
+    public ProductPrecision Precision { get; init; }
+
     /// <summary>Users whose validation item judges an epoch, drawn with the seed; 0 takes all.</summary>
     public int ValidationUsers { get; init; } = 4096;
 

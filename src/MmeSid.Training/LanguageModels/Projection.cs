@@ -39,6 +39,9 @@ internal sealed class Projection : nn.Module
     /// <exception cref="InvalidOperationException">W is frozen.</exception>
     public Parameter Weight => weight ?? throw new InvalidOperationException("the weight is frozen");
 
+    /// <summary>The type that factors are rounded to for the three products with W; null leaves them as they are. Results, W and its gradient keep their own.</summary>
+    public ScalarType? Precision { get; set; }
+
     /// <summary>The updates, each of some rows of y.</summary>
     public IReadOnlyList<LowRankUpdate> Updates => updates;
 
@@ -49,7 +52,7 @@ internal sealed class Projection : nn.Module
     public Tensor Forward(Tensor x, DropoutMasks? training, out IReadOnlyList<LowRankUpdate.Saved> kept)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor y = x.mm(Matrix(x).t());
+        Tensor y = Product(x, Matrix(x).t());
         var saved = new List<LowRankUpdate.Saved>(updates.Count);
         foreach (LowRankUpdate update in updates)
         {
@@ -69,12 +72,14 @@ internal sealed class Projection : nn.Module
     {
         using DisposeScope scope = NewDisposeScope();
         if (weight is not null)
-            gradients.Add(weight, gradient.t().mm(x));
-        Tensor result = gradient.mm(Matrix(x));
+            gradients.Add(weight, Product(gradient.t(), x));
+        Tensor result = Product(gradient, Matrix(x));
         for (int i = 0; i < kept.Count; i++)
             updates[i].Backward(gradient, x, kept[i], result, gradients);
         return result.MoveToOuterDisposeScope();
     }
 
-    private Tensor Matrix(Tensor x) => weight is null ? _frozen!.Dequantize(x.dtype, x.device) : weight;
+    private Tensor Matrix(Tensor x) => weight is null ? _frozen!.Dequantize(Precision ?? x.dtype, x.device) : weight;
+
+    private Tensor Product(Tensor left, Tensor right) => Precision is { } type ? left.to(type).mm(right.to(type)).to(left.dtype) : left.mm(right);
 }

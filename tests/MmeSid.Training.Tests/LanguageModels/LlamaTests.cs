@@ -37,6 +37,37 @@ public sealed class LlamaTests : IDisposable
             Libtorch.Near(Different(parameter, Loss), Libtorch.Values(found[parameter]), Bounds.Difference, $"gradient of {name}");
     }
 
+    /// <summary>Factors of eight bits: hidden states and gradients move by about 2⁻⁸ of their size, and stay float32.</summary>
+    [Fact]
+    public void ProductsInBFloat16AreNearThoseInFloat32()
+    {
+        using Llama model = Model(s_tiny);
+        PackedSequences places = PackedSequences.Pack([4, 2, 1]);
+        Tensor input = tensor([.. Libtorch.Numbers(5, places.Places * 6L, -1, 1).Select(value => (float)value)], [places.Places, 6L]), weights = randn(places.Places, 6);
+        (Tensor Hidden, Tensor Input, Tensor[] Weights) exact = Pass(), rounded;
+        model.Precision = ProductPrecision.BFloat16.Type();
+        rounded = Pass();
+        Near(exact.Hidden, rounded.Hidden);
+        Near(exact.Input, rounded.Input);
+        foreach ((Tensor expected, Tensor actual) in exact.Weights.Zip(rounded.Weights))
+            Near(expected, actual);
+
+        (Tensor, Tensor, Tensor[]) Pass()
+        {
+            var gradients = new Gradients(_scope);
+            LlamaPass pass = model.Run(input, places, dropout: null);
+            Tensor stream = pass.Backward(weights.clone(), gradients);
+            return (pass.Hidden, stream, [.. model.parameters().Select(parameter => gradients.All.Single(entry => ReferenceEquals(entry.Variable, parameter)).Gradient)]);
+        }
+
+        static void Near(Tensor expected, Tensor actual)
+        {
+            Assert.Equal(ScalarType.Float32, actual.dtype);
+            double apart = Math.Sqrt(((actual - expected).square().sum() / expected.square().sum()).ToDouble());
+            Assert.InRange(apart, 1e-5, 0.05);
+        }
+    }
+
     [Fact]
     public void DropoutHasTheGradientOfItsMasks()
     {
