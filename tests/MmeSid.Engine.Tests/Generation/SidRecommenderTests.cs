@@ -232,6 +232,27 @@ public sealed class SidRecommenderTests
         Assert.Throws<NotFiniteNumberException>(() => broken.Recommend([new NextItemQuery([1], [])], 5));
     }
 
+    /// <summary>Whichever call of the language model fails, nothing of that search is left in the next one.</summary>
+    [Fact]
+    public void After_a_failure_the_next_search_is_whole()
+    {
+        var catalogue = new SidCatalogue(150, [5, 4, 7], 8);
+        using var language = new RecurrentLanguageModel(8);
+        // A level of beams takes several calls.
+        using var recommender = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language), new() { Beams = 20, Users = 2, BatchSize = 7 });
+        NextItemQuery[] queries = Queries(catalogue.Histories(2));
+        string Result() => string.Join('\n', recommender.Recommend(queries, 20).SelectMany(groups => groups).Select(group => $"{group.Score:R} {string.Join(' ', group.Items)}"));
+        int before = language.Decodes;
+        string whole = Result();
+        int calls = language.Decodes - before;
+        for (int call = 0; call < calls; call++)
+        {
+            language.DecodesUntilFailure = call;
+            Assert.Throws<NativeException>(Result);
+            Assert.Equal(whole, Result());
+        }
+    }
+
     [Fact]
     public void One_level_is_enough()
     {
