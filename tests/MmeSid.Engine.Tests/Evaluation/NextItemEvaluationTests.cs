@@ -44,6 +44,19 @@ public sealed class NextItemEvaluationTests
         }
     }
 
+    /// <summary>Users of whom the model knows nothing are not asked for, and the others keep their own results.</summary>
+    [Fact]
+    public void UnknownUsersDoNotShiftTheOthers()
+    {
+        var recommender = new Following(ItemIds.FromStrings(["1", "2", "3", "4", "5", "6"]));
+        // Nothing of the second user's history is known, nor the target of the fourth: three of five hits.
+        InteractionSequences sequences = InteractionSequences.FromItems([[9, 1, 2], [9, 8, 3], [1, 3, 4], [1, 4, 7], [1, 5, 6]]);
+        RankingMetrics metrics = NextItemEvaluation.Run(recommender, sequences, HeldOut.Test, [1], skipUnknown: true);
+        Assert.Equal(5, metrics.Users);
+        Assert.Equal(3 / 5.0, metrics.HitRate(1), 1e-15);
+        Assert.Equal(1, NextItemEvaluation.Compare(recommender, recommender, sequences, HeldOut.Test, [1], skipUnknown: true).Overlap(1));
+    }
+
     [Theory]
     [InlineData(HeldOut.Test)]
     [InlineData(HeldOut.Validation)]
@@ -106,6 +119,14 @@ public sealed class NextItemEvaluationTests
             Histories.AddRange(queries.Select(query => string.Join(' ', query.History.Select(row => items[row]))));
             return [.. queries.Select(query => (RankedGroup[])[new([.. new[] { 2, 5 }.Except(query.LeftOut)], -1), new([.. new[] { 3, 4 }.Except(query.LeftOut)], -2)])];
         }
+    }
+
+    // The item in the row after the last one of a history.
+    private sealed class Following(ItemIds items) : INextItemRecommender
+    {
+        public ItemIds Items => items;
+
+        public IReadOnlyList<RankedGroup[]> Recommend(IReadOnlyList<NextItemQuery> queries, int count) => [.. queries.Select(query => (RankedGroup[])[new([query.History[^1] + 1], 0)])];
     }
 
     private sealed class LargestNumber(ItemIds items) : INextItemScorer

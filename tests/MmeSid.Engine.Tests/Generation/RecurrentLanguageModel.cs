@@ -30,6 +30,9 @@ internal sealed class RecurrentLanguageModel(int dimension, ulong seed = 1) : IL
 
     public int EntriesRead { get; private set; }
 
+    /// <summary>Decodes that succeed before one fails; null or less than 0: none fails.</summary>
+    public int? DecodesUntilFailure { get; set; }
+
     public LanguageModelContextOptions? LastOptions { get; private set; }
 
     public int[] Tokenize(string text, bool addSpecial, bool parseSpecial) => [.. text.Select(letter => (int)letter)];
@@ -78,6 +81,8 @@ internal sealed class RecurrentLanguageModel(int dimension, ulong seed = 1) : IL
         public void Decode(LanguageModelBatch batch, LanguageModelOutputs outputs = LanguageModelOutputs.Logits)
         {
             Assert.InRange(batch.Count, 1, BatchSize);
+            if (model.DecodesUntilFailure-- == 0)
+                throw new NativeException("recurrent", "decode", 2, "as the test wanted");
             _outputs.Clear();
             for (int entry = 0; entry < batch.Count; entry++)
             {

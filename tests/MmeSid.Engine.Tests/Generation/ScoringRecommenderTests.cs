@@ -81,6 +81,52 @@ public sealed class ScoringRecommenderTests
         }
     }
 
+    /// <summary>Who leaves out the best items gets the next ones, and no more products are fetched for that than those items call for.</summary>
+    [Fact]
+    public void Users_who_leave_out_different_numbers_of_items_get_as_many()
+    {
+        const int kCount = 4, kLeftOut = 6;
+        using MmeSidModel model = Model();
+        using var language = new RecurrentLanguageModel(kDimension);
+        var backend = new CountingBackend();
+        using var recommender = new ScoringRecommender(model, new AdaptedLanguageModel(language), backend, new() { Users = 3 });
+        int[] history = [1, 2];
+        double[] expected = Expected(model, language, history);
+        int[] ranking = [.. Enumerable.Range(0, kItems).OrderByDescending(item => expected[item])];
+        int[] best = ranking[..kLeftOut];
+        IReadOnlyList<RankedGroup[]> results = recommender.Recommend([new NextItemQuery(history, []), new NextItemQuery(history, [.. best, .. best]), new NextItemQuery(history, [best[0]])], kCount);
+        Assert.Equal(ranking[..kCount], results[0].Select(group => group.Items[0]));
+        Assert.Equal(ranking[kLeftOut..(kLeftOut + kCount)], results[1].Select(group => group.Items[0]));
+        Assert.Equal(ranking[1..(1 + kCount)], results[2].Select(group => group.Items[0]));
+        Assert.Equal([kCount + kLeftOut], backend.Counts);
+    }
+
+    // The scalar backend, and how many products of each query it was asked for.
+    private sealed class CountingBackend : IBackend
+    {
+        private readonly ScalarBackend _scalar = new();
+
+        public List<int> Counts { get; } = [];
+
+        public string Name => _scalar.Name;
+
+        public string Device => _scalar.Device;
+
+        public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null) => throw new NotSupportedException();
+
+        public void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts) => throw new NotSupportedException();
+
+        public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel) => throw new NotSupportedException();
+
+        public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) => throw new NotSupportedException();
+
+        public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
+        {
+            Counts.Add(count);
+            _scalar.TopInnerProducts(queries, items, count, indices, scores);
+        }
+    }
+
     [Fact]
     public void What_does_not_fit_is_refused_in_one_line()
     {

@@ -45,13 +45,16 @@ public sealed class SidRecommenderTests
         }
     }
 
-    [Fact]
-    public void More_beams_than_sequences_go_in_chunks_to_the_same_result()
+    // Many calls of the language model for a chunk, or room for several chunks in one: they still take one another's sequences.
+    [Theory]
+    [InlineData(512)]
+    [InlineData(4096)]
+    public void More_beams_than_sequences_go_in_chunks_to_the_same_result(int batchSize)
     {
         // 1,200 items: levels of 6, about 60 and about 700 prefixes; a context has 256 sequences.
         var catalogue = new SidCatalogue(1200, [6, 10, 16, 9], 8, length: 4);
         using var language = new RecurrentLanguageModel(8);
-        using var recommender = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language), new() { Beams = 2000 });
+        using var recommender = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language), new() { Beams = 2000, BatchSize = batchSize });
         Assert.True(catalogue.Model.Trie.NodeCount(3) > 600);
         Assert.Equal(256, language.LastOptions!.Sequences);
         int[][] histories = catalogue.Histories(2);
@@ -176,6 +179,8 @@ public sealed class SidRecommenderTests
         using var first = new SidRecommender(equal.Model, new AdaptedLanguageModel(language), new() { Beams = 1 });
         Assert.Equal([3], Assert.Single(first.Recommend([new NextItemQuery([0], [2, 1, 0])], 1)[0]).Items);
         Assert.Equal([2], Assert.Single(first.Recommend([new NextItemQuery([0], [1, 0])], 1)[0]).Items);
+        // An item that is named twice is not two of a SID.
+        Assert.Equal([2], Assert.Single(first.Recommend([new NextItemQuery([0], [1, 0, 1])], 1)[0]).Items);
         // Seen items come back where they are not left out.
         using var wide = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language));
         Assert.Equal([0, 1, 2, 3, 4, 5], wide.Recommend([new NextItemQuery([0, 1], [])], 6)[0].SelectMany(group => group.Items).Order());
@@ -225,6 +230,27 @@ public sealed class SidRecommenderTests
         var infinite = new SidCatalogue(60, [4, 5, 6], 8, scale: 1e38);
         using var broken = new SidRecommender(infinite.Model, new AdaptedLanguageModel(language));
         Assert.Throws<NotFiniteNumberException>(() => broken.Recommend([new NextItemQuery([1], [])], 5));
+    }
+
+    /// <summary>Whichever call of the language model fails, nothing of that search is left in the next one.</summary>
+    [Fact]
+    public void After_a_failure_the_next_search_is_whole()
+    {
+        var catalogue = new SidCatalogue(150, [5, 4, 7], 8);
+        using var language = new RecurrentLanguageModel(8);
+        // A level of beams takes several calls.
+        using var recommender = new SidRecommender(catalogue.Model, new AdaptedLanguageModel(language), new() { Beams = 20, Users = 2, BatchSize = 7 });
+        NextItemQuery[] queries = Queries(catalogue.Histories(2));
+        string Result() => string.Join('\n', recommender.Recommend(queries, 20).SelectMany(groups => groups).Select(group => $"{group.Score:R} {string.Join(' ', group.Items)}"));
+        int before = language.Decodes;
+        string whole = Result();
+        int calls = language.Decodes - before;
+        for (int call = 0; call < calls; call++)
+        {
+            language.DecodesUntilFailure = call;
+            Assert.Throws<NativeException>(Result);
+            Assert.Equal(whole, Result());
+        }
     }
 
     [Fact]
