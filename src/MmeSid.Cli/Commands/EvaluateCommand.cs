@@ -3,17 +3,20 @@ using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
+using MmeSid.Training.Ranking;
+using MmeSid.Training.Recommendation;
 
 namespace MmeSid.Cli.Commands;
 
-/// <summary><c>mmesid evaluate</c>: leave-one-out over all items.</summary>
+/// <summary><c>mmesid evaluate</c>: leave-one-out, over all items or, of a ranker, against what was not clicked.</summary>
 internal static class EvaluateCommand
 {
     private static readonly int[] s_cutoffs = [5, 10, 20];
 
     public static Command Create()
     {
-        Option<string> model = ModelOption.Create(TrainedRecommender.Kinds);
+        Option<string> model = ModelOption.Create($"{SasRecModel.Kind}, {SidLanguageModel.Kind}, {MmeSidModel.Kind} or {RankerModel.Kind}");
         var split = new Option<string>("--split")
         {
             Description = "Which event is predicted: test, the last one; validation, the last but one.",
@@ -25,21 +28,33 @@ internal static class EvaluateCommand
             DefaultValueFactory = _ => "refuse",
         }.AcceptOnlyFromAmong("refuse", "skip");
         var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "
-            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. ± is half the 95 % confidence interval over users.")
+            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. Of a ranker: AUC of all and of cold items, AUC by user and log loss of the held-out clicks "
+            + "against what was not clicked, given or drawn. ± is half the 95 % confidence interval over users.")
         {
-            model, SequenceFile.Option, split, unknown,
+            model,
         };
+        ClickFile.AddTo(command);
+        command.Add(split);
+        command.Add(unknown);
+        RankerEvaluation.AddOptions(command);
         TrainedRecommender.AddOptions(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             ModelFolder folder = ModelFolder.Open(run.Need(model));
-            InteractionSequences sequences = SequenceFile.Read(run);
-            var counted = new LeaveOneOut(sequences);
-            if (counted.Evaluated.Count == 0)
-                throw new InvalidDataException($"{run.Need(SequenceFile.Option)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
-            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max());
             bool skip = run.Need(unknown) == "skip";
             HeldOut which = run.Need(split) == "test" ? HeldOut.Test : HeldOut.Validation;
+            if (folder.Description.Kind == RankerModel.Kind)
+            {
+                TrainedRecommender.RefuseOptions(run, folder);
+                RankerEvaluation.Run(run, folder, which, skip);
+                return;
+            }
+            RankerEvaluation.RefuseOptions(run, folder);
+            InteractionSequences sequences = SequenceFile.Read(run, run.Get(ClickFile.Sequences)!);
+            var counted = new LeaveOneOut(sequences);
+            if (counted.Evaluated.Count == 0)
+                throw new InvalidDataException($"{run.Get(ClickFile.Sequences)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
+            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max());
             RankingMetrics metrics = run.Progress.Step("evaluate", counted.Evaluated.Count, "users", step =>
             {
                 void Evaluated(int users)
