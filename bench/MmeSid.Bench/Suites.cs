@@ -21,6 +21,7 @@ internal static class Suites
         new("sinkhorn", "Balanced assignment, memory beside time", SinkhornSuite.Run),
         new("torch", "libtorch, on which networks are trained: calls and products of matrices", TorchSuite.Run),
         new("rqvae", "Steps of training MM-RQ-VAE, each side in a process of its own, against PyTorch", TrainingSuite.Run),
+        new("ranker", "Steps of training DIN and MCCA, each side in a process of its own, against PyTorch", RankerSuite.Run),
         new("recommend", "Users recommended to, beam 20 over SIDs of 4 levels and scores of all items, against llama.cpp alone", RecommendSuite.Run),
     ];
 
