@@ -69,14 +69,14 @@ internal sealed class RankingTables
 
     private RankingTable Movies()
     {
-        const int Last = 82;
+        const int Last = 42;
         Add(kMovies, $"zcat {Stage.Data}/ml-1m/sequences.txt.gz | awk '{{ s = NF > {Last + 1} ? NF - {Last - 1} : 2; printf \"%s\", $1; for (i = s; i <= NF; i++) printf \" %s\", $i; print \"\" }}' > {Stage.Work}/{kMovies}");
         Add("movies.rated", $"awk '{{ for (i = 2; i <= NF; i++) print $i }}' {Stage.Work}/{kMovies} | sort -u > {Stage.Work}/movies.rated");
         Add("movies.tsv", $"(printf 'item\\ttext\\n'; zcat {Stage.Data}/ml-1m/items.jsonl.gz | sed 's/^{{\"movie_id\": \\([0-9]*\\), /\\1\\t/; s/[^0-9A-Za-z\\t ]/ /g' | awk -F '\\t' 'NR == FNR {{ rated[$1]; next }} $1 in rated' {Stage.Work}/movies.rated -) > {Stage.Work}/movies.tsv");
         Add("movies.text.npy", $"mmesid embed text --input {Stage.Work}/movies.tsv --dimension 256 --out {Stage.Work}/movies.text.npy");
         Add("movies.image.npy", $"cp {Stage.Data}/ml-1m/poster_features.npy {Stage.Work}/movies.image.npy && tail -c +129 {Stage.Data}/ml-1m/poster_movie_ids.npy | od -An -v -td4 -w4 | tr -d ' ' > {Stage.Work}/movies.image.items.txt");
         return Table("movies", "MovieLens-1M: movies by texts and posters", $"The last {Last} ratings of each of 6,040 users, as clicks; text: LSA of title, genres and plot, image: features of the posters. Movies without a poster have no image codes (`--uncoded zero`), and the mean poster in the joint ones.",
-            $"{Stage.Work}/{kMovies}", ("text", $"--embeddings {Stage.Work}/movies.text.npy"), ("image", $"--embeddings {Stage.Work}/movies.image.npy"), 128, "--epochs 3 --patience 1", " --missing mean", " --uncoded zero");
+            $"{Stage.Work}/{kMovies}", ("text", $"--embeddings {Stage.Work}/movies.text.npy"), ("image", $"--embeddings {Stage.Work}/movies.image.npy"), 128, "--epochs 2", " --missing mean", " --uncoded zero");
     }
 
     private RankingTable Beauty()

@@ -267,6 +267,23 @@ public sealed class RankerTests : IDisposable
     }
 
     [Fact]
+    public void AHistoryIsWhatCameBeforeAndTheModelKnows()
+    {
+        ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[3, 1, 4, 1, 5], [9, 2]]));
+        var whole = new ClickHistories(log, RankerCatalogue.Of(log.Clicks.Items, log));
+        foreach (ClickSample sample in (ClickSample[])[.. log.TrainingClicksOf(0), log.HeldOutClickOf(0, HeldOut.Validation), log.HeldOutClickOf(0, HeldOut.Test), .. log.TrainingClicksOf(1)])
+        {
+            Assert.Equal(log.Clicks[sample.User][..sample.Seen].ToArray(), whole.Of(sample).ToArray());
+            Assert.Equal(sample.Item, log.Clicks[sample.User][sample.Seen]);
+        }
+        // Items 1 to 3 alone are known: 4, 5 and 9 are left out.
+        var part = new ClickHistories(log, RankerCatalogue.Of(ItemIds.Sequential(3), log));
+        Assert.Equal([2, 0, 0], part.Of(log.HeldOutClickOf(0, HeldOut.Test)).ToArray());
+        Assert.Equal([2, 0], part.Of(log.HeldOutClickOf(0, HeldOut.Validation)).ToArray());
+        Assert.Empty(part.Of(log.TrainingClicksOf(1).Last()).ToArray());
+    }
+
+    [Fact]
     public void AnInterruptedRunEndsWithTheSameBytes()
     {
         var random = new RandomSource(8);
