@@ -142,6 +142,22 @@ Task("Recommendations")
     DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
 });
 
+Task("Rankings")
+    .Description("Trains and tests rankers, DIN and MCCA, on real data (MMESID_DATA, else ../shared/data) into bench/results/rankings.md, by the commands that the page shows. Up to half an hour on one core for each table; what was run before (artifacts/rankings) is not run again. --suites lastfm,movies,beauty (none: only the page of what is done)  --quick")
+    .IsDependentOn("Build")
+    .Does(() =>
+{
+    bool quick = HasArgument("quick");
+    var results = quick ? artifacts.Combine("bench") : MakeAbsolute(Directory("bench/results"));
+    var arguments = new ProcessArgumentBuilder().Append("--rankings").Append("--results").AppendQuoted(results.FullPath)
+        .Append("--cache").AppendQuoted(artifacts.Combine(quick ? "rankings-quick" : "rankings").FullPath);
+    if (HasArgument("suites"))
+        arguments.Append("--suites").AppendQuoted(Argument<string>("suites"));
+    if (quick)
+        arguments.Append("--quick");
+    DotNetExecute($"bench/MmeSid.Bench/bin/{Configuration}/net10.0/MmeSid.Bench.dll", arguments);
+});
+
 Task("Demo")
     .Description("Builds, then turns a synthetic catalogue into semantic IDs and recommendations and shows them: about a minute on two cores.")
     .IsDependentOn("Build")

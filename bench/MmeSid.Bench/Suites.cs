@@ -22,6 +22,7 @@ internal static class Suites
         new("torch", "libtorch, on which networks are trained: calls and products of matrices", TorchSuite.Run),
         new("rqvae", "Steps of training MM-RQ-VAE, each side in a process of its own, against PyTorch", TrainingSuite.Run),
         new("llama", "A forward pass of a small Llama: what is trained beside llama.cpp, at several sizes of the weights", LlamaSuite.Run),
+        new("ranker", "Steps of training DIN and MCCA, each side in a process of its own, against PyTorch", RankerSuite.Run),
         new("recommend", "Users recommended to, beam 20 over SIDs of 4 levels and scores of all items, against llama.cpp alone", RecommendSuite.Run),
     ];
 

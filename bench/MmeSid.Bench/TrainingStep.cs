@@ -1,11 +1,9 @@
-using System.Diagnostics;
 using System.Text.Json;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Kernels.Simd;
 using MmeSid.Training;
 using MmeSid.Training.Optimization;
 using MmeSid.Training.Quantization;
-using TorchSharp;
 
 namespace MmeSid.Bench;
 
@@ -28,8 +26,6 @@ internal sealed record TrainingJob(string[] Tables, int Width, int Batch, int Le
 /// </summary>
 internal static class TrainingStep
 {
-    private const int kWarmUpSteps = 3, kProbeSteps = 3;
-
     /// <summary>How jobs travel.</summary>
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web);
 
@@ -47,7 +43,7 @@ internal static class TrainingStep
         };
         using var model = new MmRqVae(modalities, options);
         var learner = new QuantizerLearner(model, batches, new CodebookStart { Initialization = CodebookInitialization.Random, Backend = new SimdBackend(1) });
-        using var watch = new Watch(job.Threads, job.Steps);
+        using var watch = new StepWatch(job.Threads, job.Steps);
         try
         {
             _ = TrainingLoop.Run(learner, QuantizerLearner.PaperLoop with { Epochs = 1 + (watch.StepsInAll / learner.StepsPerEpoch), Patience = 0 }, watch, watch.Done);
@@ -59,47 +55,5 @@ internal static class TrainingStep
             table.Dispose();
         Console.WriteLine(PeerScript.Line(new("ours", $"libtorch {TorchRuntime.Version}", "CPU", watch.Threads, watch.Seconds, -1, null, false, MemoryPeak.Of(Environment.ProcessId))));
         return 0;
-    }
-
-    /// <summary>Times steps; first a few with each thread count.</summary>
-    private sealed class Watch(int[] threads, int steps) : IProgress<LoopProgress>, IDisposable
-    {
-        private readonly CancellationTokenSource _done = new();
-        private readonly List<double> _seconds = [];
-        private readonly double[] _probes = new double[threads.Length];
-        private long _last = Stopwatch.GetTimestamp();
-        private int _probed = -1;
-
-        public CancellationToken Done => _done.Token;
-
-        /// <summary>Each probe has one step that is not counted.</summary>
-        public int StepsInAll => 1 + (threads.Length * (kProbeSteps + 1)) + kWarmUpSteps + steps;
-
-        public int Threads { get; private set; } = threads[0];
-
-        public double[] Seconds => [.. _seconds.Skip(kWarmUpSteps)];
-
-        public void Dispose() => _done.Dispose();
-
-        public void Report(LoopProgress value)
-        {
-            if (value.Finished is not null)
-                return;
-            _seconds.Add(Stopwatch.GetElapsedTime(_last).TotalSeconds);
-            if (_probed < 0 || (_probed < threads.Length && _seconds.Count > kProbeSteps))
-            {
-                if (_probed >= 0)
-                    _probes[_probed] = Timing.Of([.. _seconds.Skip(1)]).Median;
-                _probed++;
-                Threads = _probed < threads.Length ? threads[_probed] : threads[Array.IndexOf(_probes, _probes.Min())];
-                torch.set_num_threads(Threads);
-                _seconds.Clear();
-            }
-            else if (_probed == threads.Length && _seconds.Count == kWarmUpSteps + steps)
-            {
-                _done.Cancel();
-            }
-            _last = Stopwatch.GetTimestamp();
-        }
     }
 }

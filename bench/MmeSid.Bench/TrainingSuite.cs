@@ -65,7 +65,7 @@ internal static class TrainingSuite
                 if (round > 0 && (task.Variant == "pairs" || name == kAsItComes || times[i].Count == 0))
                     continue;
                 BenchRun.Say($"  {data}, width {width}: {(name == "ours" ? name : $"PyTorch {task.Variant}, {name}")}");
-                times[i].AddRange(name == "ours" ? Ours(task, environment!) : peer!.Run(Arguments(task), environment!));
+                times[i].AddRange(name == "ours" ? Ours("--training-step", JsonSerializer.Serialize(task, TrainingStep.Json), environment!) : peer!.Run(Arguments(task), environment!));
                 if (times[i].Count == 0)
                     context.Remarks.Add($"{data}: PyTorch's MMD over all pairs is left out, its arrays would take more than half of this machine's memory");
             }
@@ -104,7 +104,7 @@ internal static class TrainingSuite
     }
 
     /// <summary>Of the processes of a setting the one with the least median step: what the machine's other guests take from a process is not the setting's.</summary>
-    private static PeerTime Quietest(List<PeerTime> times) => times.MinBy(time => Timing.Of(time.Seconds).Median)!;
+    public static PeerTime Quietest(List<PeerTime> times) => times.MinBy(time => Timing.Of(time.Seconds).Median)!;
 
     /// <summary>
     /// What the step's products take: six per weight and row for networks forwards and backwards (four where rows need no gradient), two for searches, ten B²d for MMD,
@@ -118,12 +118,13 @@ internal static class TrainingSuite
         return networks + searches + (10 * rows * rows * dimensions.Sum()) + (6 * rows * rows * width * (dimensions.Length - 1));
     }
 
-    private static IEnumerable<PeerTime> Ours(TrainingJob job, Dictionary<string, string> environment)
-    {
-        string text = JsonSerializer.Serialize(job, TrainingStep.Json), assembly = typeof(TrainingSuite).Assembly.Location;
-        return PeerScript.Run(new ProcessStartInfo(Environment.ProcessPath!, [.. Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? (string[])[assembly] : [],
-            "--results", ".", "--training-step", text]), "a step of ours", environment);
-    }
+    /// <summary>Runs a job of ours in a process of its own.</summary>
+    /// <param name="option">Of this program: what takes the job.</param>
+    /// <param name="job">As <see cref="TrainingStep.Json"/> has it.</param>
+    /// <param name="environment">Variables for it alone.</param>
+    public static IEnumerable<PeerTime> Ours(string option, string job, IReadOnlyDictionary<string, string> environment) =>
+        PeerScript.Run(new ProcessStartInfo(Environment.ProcessPath!, [.. Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? (string[])[typeof(TrainingSuite).Assembly.Location] : [],
+            "--results", ".", option, job]), "a step of ours", environment);
 
     private static Dictionary<string, object> Arguments(TrainingJob job) => JsonSerializer.Deserialize<Dictionary<string, object>>(JsonSerializer.Serialize(job, TrainingStep.Json))!;
 
@@ -133,8 +134,8 @@ internal static class TrainingSuite
         return context.WriteRows($"table.{modality}.npy", rows);
     }
 
-    // The settings that TorchRuntime makes in our own process.
-    private static Dictionary<string, string> Tuned()
+    /// <summary>The settings that <see cref="TorchRuntime"/> makes in our own process.</summary>
+    public static Dictionary<string, string> Tuned()
     {
         var variables = new Dictionary<string, string> { ["OMP_NUM_THREADS"] = BenchRun.AllThreads.ToString(CultureInfo.InvariantCulture), ["OMP_WAIT_POLICY"] = "PASSIVE" };
         if (Avx512F.IsSupported)

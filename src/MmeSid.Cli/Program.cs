@@ -23,6 +23,7 @@ var root = new RootCommand("""
     QuantizeCommand.Create(),
     EvaluateCommand.Create(),
     RecommendCommand.Create(),
+    RankCommand.Create(),
     BenchCommand.Create(),
     DemoCommand.Create(),
 };

@@ -36,8 +36,8 @@ internal static class Recommendations
         return Write(experiments, runner, resultsFolder, machine);
     }
 
-    // bin/<configuration>/<framework>/ as this program.
-    private static string Program(string repository)
+    /// <summary>Folder of the program <c>mmesid</c>: bin/&lt;configuration&gt;/&lt;framework&gt;/ as this program.</summary>
+    public static string Program(string repository)
     {
         var own = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar));
         return Path.Combine(repository, "src", "MmeSid.Cli", "bin", own.Parent!.Name, own.Name);

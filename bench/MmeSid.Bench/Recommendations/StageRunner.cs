@@ -62,6 +62,9 @@ internal sealed class StageRunner(string program, string data, string work, stri
         return result;
     }
 
+    /// <summary>The file that a path of a stage stands for.</summary>
+    public string PathOf(string path) => path.Replace(Stage.Work, work, StringComparison.Ordinal).Replace(Stage.Data, data, StringComparison.Ordinal);
+
     private string PathOf(Stage stage) => Path.Combine(work, $"{stage.Name}.stage.json");
 
     private string KeyOf(Stage stage) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', LeadingTo(stage).Select(each => each.Command)))))[..16];

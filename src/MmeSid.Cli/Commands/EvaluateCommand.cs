@@ -4,22 +4,28 @@ using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Files;
+using MmeSid.Engine.Generation;
+using MmeSid.Training.Ranking;
+using MmeSid.Training.Recommendation;
 
 namespace MmeSid.Cli.Commands;
 
-/// <summary><c>mmesid evaluate</c>: leave-one-out over all items.</summary>
+/// <summary><c>mmesid evaluate</c>: leave-one-out, over all items or, of a ranker, against what was not clicked.</summary>
 internal static class EvaluateCommand
 {
     private static readonly int[] s_cutoffs = [5, 10, 20];
 
+    /// <summary>What a model is held against.</summary>
+    public static Option<string?> Against { get; } = new("--against")
+    {
+        Description = "Another model, for the same users: what this one gains over it, and which share of the best items both return; options of models that generate are for both. "
+            + $"Of a {RankerModel.Kind}: the file that --per-sample wrote for another one; adds the differences and their intervals, both models seeing the same users in every resample.",
+        HelpName = "path",
+    };
+
     public static Command Create()
     {
-        Option<string> model = ModelOption.Create(TrainedRecommender.Kinds);
-        var against = new Option<string?>("--against")
-        {
-            Description = "Another model, for the same users: what this one gains over it, and which share of the best items both return. Options of models that generate are for both.",
-            HelpName = "folder",
-        };
+        Option<string> model = ModelOption.Create($"{SasRecModel.Kind}, {SidLanguageModel.Kind}, {MmeSidModel.Kind} or {RankerModel.Kind}");
         var split = new Option<string>("--split")
         {
             Description = "Which event is predicted: test, the last one; validation, the last but one.",
@@ -31,23 +37,35 @@ internal static class EvaluateCommand
             DefaultValueFactory = _ => "refuse",
         }.AcceptOnlyFromAmong("refuse", "skip");
         var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "
-            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. ± is half the 95 % confidence interval over users.")
+            + "Of a model that generates SIDs: over what its beams find; items that share a SID count as if their order were random. Of a ranker: AUC of all and of cold items, AUC by user and log loss of the held-out clicks "
+            + "against what was not clicked, given or drawn. ± is half the 95 % confidence interval over users.")
         {
-            model, against, SequenceFile.Option, split, unknown,
+            model, Against,
         };
+        ClickFile.AddTo(command);
+        command.Add(split);
+        command.Add(unknown);
+        RankerEvaluation.AddOptions(command);
         TrainedRecommender.AddOptions(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
         {
             ModelFolder folder = ModelFolder.Open(run.Need(model));
-            InteractionSequences sequences = SequenceFile.Read(run);
-            var counted = new LeaveOneOut(sequences);
-            if (counted.Evaluated.Count == 0)
-                throw new InvalidDataException($"{run.Need(SequenceFile.Option)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
-            ModelFolder? second = run.Get(against) is { } path ? ModelFolder.Open(path) : null;
-            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max(), second);
-            using TrainedRecommender? other = second is null ? null : TrainedRecommender.Open(run, second, s_cutoffs.Max(), folder);
             bool skip = run.Need(unknown) == "skip";
             HeldOut which = run.Need(split) == "test" ? HeldOut.Test : HeldOut.Validation;
+            if (folder.Description.Kind == RankerModel.Kind)
+            {
+                TrainedRecommender.RefuseOptions(run, folder);
+                RankerEvaluation.Run(run, folder, which, skip);
+                return;
+            }
+            RankerEvaluation.RefuseOptions(run, folder);
+            InteractionSequences sequences = SequenceFile.Read(run, run.Get(ClickFile.Sequences)!);
+            var counted = new LeaveOneOut(sequences);
+            if (counted.Evaluated.Count == 0)
+                throw new InvalidDataException($"{run.Get(ClickFile.Sequences)}: no user has {LeaveOneOut.LeastEvents} events, so there is nothing to predict");
+            ModelFolder? second = run.Get(Against) is { } path ? ModelFolder.Open(path) : null;
+            using TrainedRecommender trained = TrainedRecommender.Open(run, folder, s_cutoffs.Max(), second);
+            using TrainedRecommender? other = second is null ? null : TrainedRecommender.Open(run, second, s_cutoffs.Max(), folder);
             RankingComparison? comparison = null;
             RankingMetrics metrics = run.Progress.Step("evaluate", counted.Evaluated.Count, "users", step =>
             {

@@ -15,5 +15,8 @@ internal static class SequenceFile
     };
 
     /// <summary>Reads the file.</summary>
-    public static InteractionSequences Read(CommandRun run) => run.Progress.Step("read", () => InteractionSequences.ReadFile(run.Need(Option)));
+    public static InteractionSequences Read(CommandRun run) => Read(run, run.Need(Option));
+
+    /// <summary>Reads a file that another option names.</summary>
+    public static InteractionSequences Read(CommandRun run, string path) => run.Progress.Step("read", () => InteractionSequences.ReadFile(path));
 }

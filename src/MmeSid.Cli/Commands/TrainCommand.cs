@@ -22,6 +22,7 @@ internal static class TrainCommand
         train.Add(TrainSasRecCommand.Create());
         train.Add(TrainSidLmCommand.Create());
         train.Add(TrainMmeSidCommand.Create());
+        train.Add(TrainRankerCommand.Create());
         return train;
     }
 

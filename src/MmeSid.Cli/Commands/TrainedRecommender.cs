@@ -7,6 +7,7 @@ using MmeSid.Engine.Generation;
 using MmeSid.Kernels;
 using MmeSid.Llama;
 using MmeSid.Training;
+using MmeSid.Training.Ranking;
 using MmeSid.Training.Recommendation;
 
 namespace MmeSid.Cli.Commands;
@@ -69,6 +70,15 @@ internal sealed class TrainedRecommender : IDisposable
             command.Options.Add(option);
     }
 
+    /// <summary>Refuses all options that are given, of a model that does not recommend.</summary>
+    /// <exception cref="ArgumentException">Which option.</exception>
+    public static void RefuseOptions(CommandRun run, ModelFolder folder)
+    {
+        Refuse(run, folder, true, s_base, $"{SidLanguageModel.Kind} and {MmeSidModel.Kind}");
+        foreach (Option option in (Option[])[s_beam, s_scores, s_attention])
+            Refuse(run, folder, true, option, SidLanguageModel.Kind);
+    }
+
     /// <summary>Opens a model.</summary>
     /// <param name="run">The options.</param>
     /// <param name="folder">The model.</param>
@@ -98,7 +108,7 @@ internal sealed class TrainedRecommender : IDisposable
                     opened.OpenMmeSid(run, folder);
                     break;
                 default:
-                    throw new InvalidDataException($"{folder.Path}: is a model of kind '{kind}', which recommends nothing; expected {Kinds}");
+                    throw new InvalidDataException($"{folder.Path}: is a model of kind '{kind}', which recommends nothing{(kind == RankerModel.Kind ? " ('mmesid rank' orders candidates by it)" : "")}; expected {Kinds}");
             }
             return opened;
         }

@@ -48,6 +48,21 @@ public sealed class InteractionSequences
         return Number(users, starts, [.. events]);
     }
 
+    /// <summary>Makes sequences of named users; items that occur in no event may join the others.</summary>
+    /// <param name="users">Ids, each once.</param>
+    /// <param name="sequences">Item numbers ≥ 1 of each, oldest first.</param>
+    /// <param name="items">Numbers of all items; those of the sequences need not be among them.</param>
+    internal static InteractionSequences Of(string[] users, IReadOnlyList<IReadOnlyList<long>> sequences, IEnumerable<long> items)
+    {
+        var starts = new long[users.Length + 1];
+        for (int user = 0; user < users.Length; user++)
+            starts[user + 1] = starts[user] + sequences[user].Count;
+        return Number(users, starts, [.. sequences.SelectMany(sequence => sequence)], items);
+    }
+
+    /// <summary>The row of an item that there is.</summary>
+    internal int RowOf(long item) => Items.TryFind(item.ToString(CultureInfo.InvariantCulture), out long row) ? (int)row : throw new ArgumentException($"there is no item {item}", nameof(item));
+
     /// <summary>Reads lines of the form <c>user item item …</c>, oldest event first, items numbered from 1; <c>.gz</c> is unpacked.</summary>
     /// <exception cref="InvalidDataException">A line is empty, a user occurs twice, or an item is no number ≥ 1; the line is named, counted from 1.</exception>
     public static InteractionSequences ReadFile(string path)
@@ -85,9 +100,9 @@ public sealed class InteractionSequences
         return Number([.. users.Keys], [.. starts], [.. events]);
     }
 
-    private static InteractionSequences Number(string[] users, long[] starts, long[] events)
+    private static InteractionSequences Number(string[] users, long[] starts, long[] events, IEnumerable<long>? others = null)
     {
-        long[] items = [.. events.Distinct().Order()];
+        long[] items = [.. events.Concat(others ?? []).Distinct().Order()];
         int[] rows = new int[events.Length];
         for (int i = 0; i < events.Length; i++)
             rows[i] = Array.BinarySearch(items, events[i]);

@@ -1,0 +1,58 @@
+using System.Text.Json;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Evaluation;
+using MmeSid.Engine.Sids;
+using MmeSid.Training;
+using MmeSid.Training.Optimization;
+using MmeSid.Training.Ranking;
+
+namespace MmeSid.Bench;
+
+/// <summary>A training job of the suite <c>ranker</c>, the same for both sides.</summary>
+/// <param name="Sequences">Lines 'user item item …'.</param>
+/// <param name="Kind">DIN or MCCA.</param>
+/// <param name="Bundles">Of the sets of codes, for us.</param>
+/// <param name="Sets">The codes alone, for the peer, int64 [items, L].</param>
+/// <param name="Names">Of the sets.</param>
+/// <param name="Queries">The set that each is weighed against.</param>
+/// <param name="Targets">The sets that stand for the target.</param>
+/// <param name="Dimension">d'.</param>
+/// <param name="ActivationWidth">H.</param>
+/// <param name="Hidden">Of the layers above.</param>
+/// <param name="History">Items looked at.</param>
+/// <param name="Codes">K.</param>
+/// <param name="Batch">Samples of a step.</param>
+/// <param name="Negatives">Per click.</param>
+/// <param name="Steps">Timed ones.</param>
+/// <param name="Threads">Of which the fastest is taken.</param>
+internal sealed record RankerJob(
+    string Sequences, RankerKind Kind, string[] Bundles, string[] Sets, string[] Names, int[] Queries, int[] Targets, int Dimension, int ActivationWidth, int[] Hidden, int History, int Codes, int Batch, int Negatives, int Steps, int[] Threads);
+
+/// <summary>Our side of the suite <c>ranker</c>, in a process of its own: the learner and the loop that <c>mmesid train ranker</c> runs, the draws of negatives and the laying out of batches included.</summary>
+internal static class RankerStep
+{
+    /// <summary>Runs a job and prints a <see cref="PeerTime"/>.</summary>
+    public static int Run(string text)
+    {
+        RankerJob job = JsonSerializer.Deserialize<RankerJob>(text, TrainingStep.Json)!;
+        TorchRuntime.Start(job.Threads.Max());
+        ClickLog log = ClickLog.Of(InteractionSequences.ReadFile(job.Sequences));
+        CodeSource[] sources = [.. job.Names.Zip(job.Bundles, (name, folder) => new CodeSource(name, SidBundle.Open(folder)))];
+        RankerCatalogue catalogue = RankerCatalogue.Of(log, sources, allowUncoded: false);
+        using var model = new Ranker(catalogue.Items, sources, new RankerOptions
+        {
+            Kind = job.Kind, Dimension = job.Dimension, ActivationWidth = job.ActivationWidth, Hidden = job.Hidden, History = job.History, Batch = job.Batch, NegativesPerClick = job.Negatives,
+        }, allowUncoded: false, seed: 1);
+        var learner = new RankerLearner(model, log, catalogue, seed: 1);
+        using var watch = new StepWatch(job.Threads, job.Steps);
+        try
+        {
+            _ = TrainingLoop.Run(learner, new LoopOptions { Epochs = 1 + (watch.StepsInAll / learner.StepsPerEpoch) }, watch, watch.Done);
+        }
+        catch (OperationCanceledException)
+        {
+        }
+        Console.WriteLine(PeerScript.Line(new("ours", $"libtorch {TorchRuntime.Version}", "CPU", watch.Threads, watch.Seconds, -1, null, false, MemoryPeak.Of(Environment.ProcessId))));
+        return 0;
+    }
+}

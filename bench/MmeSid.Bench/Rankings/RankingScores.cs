@@ -1,0 +1,56 @@
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Evaluation;
+
+namespace MmeSid.Bench;
+
+/// <summary>The scores that the rows of a table gave to the samples of their tests, and intervals of their measures; each is computed once.</summary>
+/// <param name="table">Whose rows.</param>
+/// <param name="pathOf">The file that a name of the shell stands for.</param>
+/// <param name="size">Of the tests.</param>
+internal sealed class RankingScores(RankingTable table, Func<string, string> pathOf, RankingSize size)
+{
+    private const int kColdBelow = 30;
+
+    private readonly Dictionary<string, ClickScores[]> _scores = [];
+    private readonly Dictionary<string, ClickIntervals> _intervals = [];
+    private (ClickLog Log, ClickSample[] Samples, long[] Clicks)? _test;
+
+    /// <summary>Measures of a row that is done.</summary>
+    public ClickIntervals Of(RankingRow row) => Remembered(row.Name, () => UserBootstrap.Of(Scores(row), Options));
+
+    /// <summary>One row less another, both done.</summary>
+    public ClickIntervals Difference(RankingRow first, RankingRow second) => Remembered($"{first.Name}\n{second.Name}", () => UserBootstrap.Difference(Scores(first), Scores(second), Options));
+
+    /// <summary>Samples of the tests.</summary>
+    public ClickScores Samples(RankingRow row) => Scores(row)[0];
+
+    private BootstrapOptions Options { get; } = new() { Resamples = size.Quick ? 50 : 1000, Threads = 1 };
+
+    private ClickIntervals Remembered(string key, Func<ClickIntervals> measure)
+    {
+        if (!_intervals.TryGetValue(key, out ClickIntervals? found))
+            _intervals.Add(key, found = measure());
+        return found;
+    }
+
+    private ClickScores[] Scores(RankingRow row)
+    {
+        if (!_scores.TryGetValue(row.Name, out ClickScores[]? found))
+            _scores.Add(row.Name, found = [.. row.Tests.Select(Read)]);
+        return found;
+    }
+
+    private ClickScores Read(Stage test)
+    {
+        (ClickLog log, ClickSample[] samples, long[] clicks) = _test ??= Test();
+        return new ClickScores(samples, ClickScoreFile.Read(pathOf($"{Stage.Work}/{test.Name}.tsv"), log.Clicks, samples), item => clicks[item] < kColdBelow);
+    }
+
+    // The samples that 'evaluate' draws by default.
+    private (ClickLog, ClickSample[], long[]) Test()
+    {
+        ClickLog log = ClickLog.Of(InteractionSequences.ReadFile(pathOf(table.Sequences)));
+        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = NegativeItems.Popularity, NegativesPerClick = RankingTables.NegativesPerClick, MaximumUsers = size.Users });
+        return (log, samples, log.TrainingClicks());
+    }
+}

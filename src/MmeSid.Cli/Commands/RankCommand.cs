@@ -1,0 +1,184 @@
+using System.CommandLine;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MmeSid.Cli.Terminal;
+using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
+using MmeSid.Training;
+using MmeSid.Training.Ranking;
+
+namespace MmeSid.Cli.Commands;
+
+/// <summary><c>mmesid rank</c>: candidates in, the same in the order of a ranker out.</summary>
+internal static class RankCommand
+{
+    private const int kLinesPerCall = 64;
+    private const string kUser = "user", kItems = "items", kScores = "scores", kStandardInput = "-";
+    private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static Command Create()
+    {
+        Option<string> model = ModelOption.Create(RankerModel.Kind);
+        var candidates = new Option<string>("--candidates", "-c")
+        {
+            Description = $"Candidates of users: JSON lines as 'recommend' writes them, or lines 'user item item …'; {kStandardInput} is standard input.",
+            DefaultValueFactory = _ => kStandardInput,
+            HelpName = "file",
+        };
+        var history = new Option<string?>("--user-history") { Description = "Item ids of the one user of all candidates, oldest first, separated by blanks.", HelpName = "ids" };
+        var histories = new Option<string?>("--histories", "-s") { Description = "Whole histories of users: lines 'user item item …', oldest event first; .gz is unpacked.", HelpName = "file" };
+        var top = new Option<int>("--top") { Description = "Items per user that are kept; 0 keeps all.", DefaultValueFactory = _ => 0, HelpName = "count" };
+        var unknown = new Option<string>("--unknown")
+        {
+            Description = "Items that the model does not know: refuse stops, skip goes on without them and says how many they were.",
+            DefaultValueFactory = _ => "refuse",
+        }.AcceptOnlyFromAmong("refuse", "skip");
+        var command = new Command("rank", "Orders candidates by a ranker, one JSON object a line for each user: items, best first, and their scores, logits of a click. What else stands beside the items of a line is put in the same order; "
+            + "equal scores keep the order of the candidates.")
+        {
+            model, candidates, histories, history, top, unknown,
+        };
+        command.Validators.Add(parsed =>
+        {
+            if (parsed.GetValue(history) is null == parsed.GetValue(histories) is null)
+                parsed.AddError("expected either --user-history or --histories");
+        });
+        command.SetAction(parsed => CommandRun.Execute(parsed, run =>
+        {
+            if (run.Need(top) < 0)
+                throw new ArgumentException($"{top.Name} is {run.Need(top)}, expected at least 0");
+            string file = run.Need(candidates);
+            using TextReader input = file == kStandardInput ? Console.In : File.OpenText(file);
+            bool skip = run.Need(unknown) == "skip";
+            TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
+            using RankerModel ranker = RankerModel.Open(ModelFolder.Open(run.Need(model)));
+            Histories users = run.Get(history) is { } ids
+                ? Histories.Of(ids, ranker.Items, skip)
+                : Histories.Of(run.Progress.Step("read", () => InteractionSequences.ReadFile(run.Get(histories)!)), ranker.Items, skip);
+            users.Report(run, ranker.Options.History);
+            var ranking = new Ranking(ranker, users, file == kStandardInput ? "standard input" : file, run.Need(top), skip);
+            using Stream output = Console.OpenStandardOutput();
+            run.Progress.Step("rank", 0, "users", step =>
+            {
+                while (ranking.Read(input, kLinesPerCall) is { Count: > 0 } lines)
+                {
+                    run.Cancellation.ThrowIfCancellationRequested();
+                    ranking.Write(output, lines);
+                    step.Advance(lines.Count);
+                }
+            });
+            if (ranking.Unknown > 0)
+                run.Progress.Note($"{ranking.Unknown} candidates that the model does not know were skipped");
+        }));
+        return command;
+    }
+
+    /// <summary>Candidates of a user: places in the line's arrays with the rows of the model.</summary>
+    private sealed record Candidates(JsonObject Line, int Count, int[] History, (int Place, int Row)[] Known);
+
+    /// <summary>Reads lines, scores and writes them.</summary>
+    private sealed class Ranking(RankerModel ranker, Histories users, string place, int top, bool skipUnknown)
+    {
+        private readonly Dictionary<string, int[]> _histories = users.Users.Zip(users.Rows).Where(user => user.First is not null).ToDictionary(user => user.First!, user => user.Second, StringComparer.Ordinal);
+        private long _line;
+
+        /// <summary>Candidates that were skipped.</summary>
+        public long Unknown { get; private set; }
+
+        /// <summary>The candidates of the next users; none at the end.</summary>
+        public List<Candidates> Read(TextReader input, int most)
+        {
+            var lines = new List<Candidates>();
+            while (lines.Count < most && input.ReadLine() is { } line)
+            {
+                _line++;
+                if (!string.IsNullOrWhiteSpace(line))
+                    lines.Add(Parse(line));
+            }
+            return lines;
+        }
+
+        public void Write(Stream output, List<Candidates> lines)
+        {
+            double[] scores = ranker.Scorer.Score([.. lines.SelectMany(line => line.Known.Select(candidate => ((ReadOnlyMemory<int>)line.History, candidate.Row)))]);
+            int first = 0;
+            foreach (Candidates line in lines)
+            {
+                (int Place, double Score)[] order = [.. line.Known.Select((candidate, i) => (candidate.Place, Score: scores[first + i])).OrderByDescending(candidate => candidate.Score)];
+                first += line.Known.Length;
+                if (top > 0 && top < order.Length)
+                    order = order[..top];
+                JsonSerializer.Serialize(output, Ordered(line, order), s_json);
+                output.WriteByte((byte)'\n');
+            }
+            output.Flush();
+        }
+
+        // Arrays as long as that of the items stand beside them; of what else the line has nothing changes.
+        private static JsonObject Ordered(Candidates line, (int Place, double Score)[] order)
+        {
+            var result = new JsonObject();
+            foreach ((string name, JsonNode? value) in line.Line)
+            {
+                result[name] = value is JsonArray beside && beside.Count == line.Count ? new JsonArray([.. order.Select(candidate => beside[candidate.Place]?.DeepClone())]) : value?.DeepClone();
+                // The scores behind the items, where 'recommend' has them.
+                if (name == kItems)
+                    result[kScores] = null;
+            }
+            result[kScores] = new JsonArray([.. order.Select(candidate => JsonValue.Create(candidate.Score))]);
+            return result;
+        }
+
+        private Candidates Parse(string text)
+        {
+            JsonObject line = text.TrimStart().StartsWith('{') ? ParseJson(text) : ParsePlain(text);
+            string?[] items = line[kItems] is JsonArray array ? [.. array.Select(Text)] : throw Problem($"has no array '{kItems}'");
+            if (items.Contains(null))
+                throw Problem($"'{kItems}' holds what is no item id");
+            var known = new List<(int, int)>();
+            foreach ((int place, string? item) in items.Index())
+            {
+                if (ranker.Items.TryFind(item!, out long row))
+                    known.Add((place, (int)row));
+                else if (skipUnknown)
+                    Unknown++;
+                else
+                    throw Problem($"item '{OneLine.Of(item!)}' is none of the {ranker.Items.Count} that the model knows; --unknown skip goes on without it");
+            }
+            return new Candidates(line, items.Length, HistoryOf(Text(line[kUser])), [.. known]);
+        }
+
+        private int[] HistoryOf(string? user)
+        {
+            // One history without a user is everyone's.
+            if (_histories.Count == 0)
+                return users.Rows[0];
+            if (user is null)
+                throw Problem($"has no '{kUser}', whose history it would be");
+            return _histories.TryGetValue(user, out int[]? rows) ? rows : throw Problem($"user '{OneLine.Of(user)}' has no history");
+        }
+
+        private JsonObject ParseJson(string text)
+        {
+            try
+            {
+                return JsonNode.Parse(text) as JsonObject ?? throw Problem("is no JSON object");
+            }
+            catch (Exception problem) when (problem is JsonException or ArgumentException)
+            {
+                throw Problem("is no JSON object");
+            }
+        }
+
+        private static JsonObject ParsePlain(string text)
+        {
+            string[] fields = text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+            return new JsonObject { [kUser] = fields[0], [kItems] = new JsonArray([.. fields.Skip(1).Select(item => JsonValue.Create(item))]) };
+        }
+
+        private static string? Text(JsonNode? node) => node is JsonValue value ? value.TryGetValue(out string? text) ? text : value.TryGetValue(out long number) ? $"{number}" : null : null;
+
+        private InvalidDataException Problem(string what) => new($"{place}: line {_line}: {what}");
+    }
+}
