@@ -163,7 +163,10 @@ internal static class RankCommand
         {
             try
             {
-                return JsonNode.Parse(text) as JsonObject ?? throw Problem("is no JSON object");
+                JsonObject line = JsonNode.Parse(text) as JsonObject ?? throw Problem("is no JSON object");
+                // A name that is given twice is found only when names are looked up.
+                _ = line.Count;
+                return line;
             }
             catch (Exception problem) when (problem is JsonException or ArgumentException)
             {
