@@ -9,7 +9,7 @@ namespace MmeSid.Training.Ranking;
 
 /// <summary>A set of codes of the items.</summary>
 /// <param name="Name">Of the modality, or <see cref="RankerOptions.Joint"/>.</param>
-/// <param name="Bundle">With the SIDs.</param>
+/// <param name="Bundle">With the codes.</param>
 public sealed record CodeSource(string Name, SidBundle Bundle);
 
 /// <summary>

@@ -151,7 +151,7 @@ public sealed class RankerTests : IDisposable
         Assert.Equal(0.1, Math.Sqrt(all.square().mean().ToDouble()), 1e-6);
         // Items whose codewords add up to near vectors start near each other.
         SidBundle bundle = Source(kText).Bundle;
-        double[] expected = Distances([.. Enumerable.Range(0, kItems).Select(item => bundle.Vector(bundle.Sids[item]).Select(value => (double)value).ToArray())]);
+        double[] expected = Distances([.. Enumerable.Range(0, kItems).Select(item => bundle.Vector(bundle.Codes[item]).Select(value => (double)value).ToArray())]);
         double[] actual = Distances([.. Enumerable.Range(0, kItems).Select(item => Libtorch.Values(all[item]))]);
         Assert.True(Correlation(expected, actual) > 0.8, $"distances correlate by {Correlation(expected, actual)}");
     }
