@@ -16,15 +16,14 @@ every step draws a batch of a shuffled order. "seconds" has the time of each ste
 """
 import json
 import sys
-import time
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-WARM_UP_STEPS = 3
-PROBE_STEPS = 3
+import torch_step
+
 SINKHORN_EPSILON = 0.003
 SINKHORN_ITERATIONS = 50
 COMMITMENT = 0.01
@@ -153,16 +152,6 @@ class Training:
         self.optimizer.step()
         return loss.item()
 
-    def seconds(self, steps):
-        times = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            loss = self.step()
-            times.append(time.perf_counter() - start)
-            if not np.isfinite(loss):
-                raise SystemExit(f"torch_mm_rq_vae.py: the loss is {loss}")
-        return times
-
 
 def fits(job):
     """Whether the differences of all pairs, and one more array of the kind, fit the memory."""
@@ -170,37 +159,7 @@ def fits(job):
     return job["variant"] != "pairs" or 4 * (2 * job["batch"]) ** 2 * dimension * 3 <= job["memory"]
 
 
-def peak_bytes():
-    """Most that this process has had resident, as Linux counts it; 0 elsewhere."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except OSError:
-        return 0
-
-
-def main(job):
-    if not fits(job):
-        return
-    torch.manual_seed(1)
-    torch.set_flush_denormal(True)
-    training = Training(job)
-    training.seconds(1)
-    best = None
-    for threads in job["threads"]:
-        torch.set_num_threads(threads)
-        training.seconds(1)
-        taken = float(np.median(training.seconds(PROBE_STEPS)))
-        if best is None or taken < best[0]:
-            best = (taken, threads)
-    torch.set_num_threads(best[1])
-    training.seconds(WARM_UP_STEPS)
-    times = training.seconds(job["steps"])
-    print(json.dumps({
-        "variant": "MMD in Gram form" if job["variant"] == "gram" else "MMD over all pairs", "library": f"torch {torch.__version__}", "blas": "CPU", "threads": best[1],
-        "seconds": times, "differing": -1, "output": None, "peakBytes": peak_bytes(),
-    }), flush=True)
-
-
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    JOB = json.loads(sys.argv[1])
+    if fits(JOB):
+        torch_step.run(Training, JOB, "MMD in Gram form" if JOB["variant"] == "gram" else "MMD over all pairs")

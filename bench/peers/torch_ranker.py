@@ -15,15 +15,13 @@ few steps is taken. "seconds" has the time of each step; peak_bytes is the most 
 """
 import json
 import sys
-import time
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-WARM_UP_STEPS = 3
-PROBE_STEPS = 3
+import torch_step
 
 
 class Unit(nn.Module):
@@ -108,46 +106,6 @@ class Training:
         self.optimizer.step()
         return loss.item()
 
-    def seconds(self, steps):
-        times = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            loss = self.step()
-            times.append(time.perf_counter() - start)
-            if not np.isfinite(loss):
-                raise SystemExit(f"torch_ranker.py: the loss is {loss}")
-        return times
-
-
-def peak_bytes():
-    """Most that this process has had resident, as Linux counts it; 0 elsewhere."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except OSError:
-        return 0
-
-
-def main(job):
-    torch.manual_seed(1)
-    torch.set_flush_denormal(True)
-    training = Training(job)
-    training.seconds(1)
-    best = None
-    for threads in job["threads"]:
-        torch.set_num_threads(threads)
-        training.seconds(1)
-        taken = float(np.median(training.seconds(PROBE_STEPS)))
-        if best is None or taken < best[0]:
-            best = (taken, threads)
-    torch.set_num_threads(best[1])
-    training.seconds(WARM_UP_STEPS)
-    times = training.seconds(job["steps"])
-    print(json.dumps({
-        "variant": "padded histories", "library": f"torch {torch.__version__}", "blas": "CPU", "threads": best[1],
-        "seconds": times, "differing": -1, "output": None, "peakBytes": peak_bytes(),
-    }), flush=True)
-
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    torch_step.run(Training, json.loads(sys.argv[1]), "padded histories")

@@ -62,8 +62,24 @@ public static class Mmesid
     /// <summary>Starts without waiting.</summary>
     public static Process Start(params string[] arguments) => Start(arguments, []);
 
-    /// <summary>Starts training on sequences and interrupts it (SIGINT) once steps are done; it must end as an interrupted command does.</summary>
-    public static void InterruptTraining(params string[] arguments)
+    /// <summary>Trains on sequences without a pause, and again interrupted and resumed: the same bytes must come of both, and of the interrupted run nothing but a checkpoint until then.</summary>
+    /// <param name="scratch">Where models go.</param>
+    /// <param name="files">Of the model.</param>
+    /// <param name="train">The command, up to the value of <c>--out</c>.</param>
+    public static void InterruptedTrainingEndsWithTheSameBytes(ScratchFolder scratch, string[] files, params string[] train)
+    {
+        Run([.. train, scratch["whole"]]).Succeeded();
+        InterruptTraining([.. train, scratch["resumed"]]);
+        Assert.False(Directory.Exists(scratch["resumed"]));
+        Assert.True(File.Exists(scratch["resumed.checkpoint.safetensors"]));
+        Run([.. train, scratch["resumed"]]).Succeeded();
+        foreach (string name in files)
+            Assert.Equal(File.ReadAllBytes(scratch[$"whole/{name}"]), File.ReadAllBytes(scratch[$"resumed/{name}"]));
+        Assert.False(File.Exists(scratch["resumed.checkpoint.safetensors"]));
+    }
+
+    // Interrupts (SIGINT) once steps are done; training must end as an interrupted command does.
+    private static void InterruptTraining(string[] arguments)
     {
         using Process process = Start(arguments);
         // The first line says that the sequences are read, the second that steps are done.

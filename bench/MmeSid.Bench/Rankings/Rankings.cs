@@ -8,7 +8,7 @@ namespace MmeSid.Bench;
 /// <summary>Trains and tests rankers on real data by the commands of <see cref="RankingTables"/>, and writes the page of them.</summary>
 internal static class Rankings
 {
-    private const string kName = "rankings";
+    private const string kTarget = "Rankings";
 
     /// <summary>Runs what is not yet done and writes <c>rankings.md</c> after every row.</summary>
     /// <param name="resultsFolder">Where the page goes.</param>
@@ -22,11 +22,8 @@ internal static class Rankings
     public static string Run(string resultsFolder, string work, string repository, string? dataFolder, Machine machine, string wanted, RankingSize size)
     {
         var experiments = new RankingTables(size);
-        string[] keys = [.. experiments.Tables.Select(table => table.Key)];
-        string[] chosen = wanted switch { "all" => keys, "none" => [], _ => wanted.Split(',', StringSplitOptions.TrimEntries) };
-        if (chosen.Except(keys).FirstOrDefault() is { } unknown)
-            throw new ArgumentException($"there is no table '{unknown}'; there are {string.Join(", ", keys)}");
-        var runner = new StageRunner(Recommendations.Program(repository), dataFolder ?? "", work, machine.Commit, experiments.Stages);
+        string[] chosen = ExperimentPage.Chosen([.. experiments.Tables.Select(table => table.Key)], wanted);
+        var runner = new StageRunner(ExperimentPage.Program(repository), dataFolder ?? "", work, machine.Commit, experiments.Stages);
         Dictionary<RankingTable, RankingScores> scores = experiments.Tables.ToDictionary(table => table, table => new RankingScores(table, runner.PathOf, size));
         foreach (RankingTable table in experiments.Tables.Where(table => chosen.Contains(table.Key) && dataFolder is not null))
         {
@@ -43,9 +40,7 @@ internal static class Rankings
 
     private static string Write(RankingTables experiments, StageRunner runner, Dictionary<RankingTable, RankingScores> scores, string resultsFolder, Machine machine, RankingSize size)
     {
-        var page = new StringBuilder("# Ranking on real data\n\nWritten by `./build.sh --target Rankings`; do not edit (the last section is `rankings.notes.md`). ");
-        string[] commits = [.. experiments.Stages.Select(stage => runner.Find(stage)?.Commit).OfType<string>().Distinct()];
-        page.Append(CultureInfo.InvariantCulture, $"{machine.Date}{(commits.Length > 0 ? $"; run at the commits {string.Join(", ", commits)}" : "")}; {machine.Processor}.\n\n");
+        StringBuilder page = ExperimentPage.Begin("Ranking on real data", kTarget, experiments.Stages, runner, machine);
         page.Append(CultureInfo.InvariantCulture, $"Each user's last click is told from {RankingTables.NegativesPerClick} items that the user never clicked, drawn in proportion to their clicks in training, as are the negatives of training (one per click); no data set here says what was shown and not clicked. ");
         page.Append(CultureInfo.InvariantCulture, $"The last click but one chooses the epoch. Every row is the mean of {size.Seeds} seeds of training over the same samples; intervals are 95 %, by a bootstrap over users and seeds, differences in pairs: the same users, seed by seed. ");
         page.Append("*Cold*: items with fewer than 30 clicks in training. *AUC by user*: mean of each user's own, weighted by samples. ");
@@ -54,12 +49,7 @@ internal static class Rankings
         var shown = new HashSet<Stage>();
         foreach (RankingTable table in experiments.Tables)
             AppendTable(page, table, runner, scores[table], shown);
-        string notes = Path.Combine(resultsFolder, $"{kName}.notes.md"), path = Path.Combine(resultsFolder, $"{kName}.md");
-        if (File.Exists(notes))
-            page.Append(File.ReadAllText(notes));
-        Directory.CreateDirectory(resultsFolder);
-        File.WriteAllText(path, page.ToString());
-        return path;
+        return ExperimentPage.Write(page, kTarget, resultsFolder);
     }
 
     private static void AppendTable(StringBuilder page, RankingTable table, StageRunner runner, RankingScores scores, HashSet<Stage> shown)
@@ -76,13 +66,9 @@ internal static class Rankings
             JsonArray? levels = row.Sids is { } sids ? runner.Find(sids)?.Figures?["levels"]?.AsArray() : null;
             page.Append(CultureInfo.InvariantCulture, $"| {row.Name} | {WithMargin(measured.Auc)} | {WithMargin(measured.ColdAuc)} | {WithMargin(measured.GroupedAuc)} | {WithMargin(measured.LogLoss)} | {ByLevel(levels, "mutual_information")} | {ByLevel(levels, "neighbour_purity")} |\n");
         }
-        if (done.Length < table.Rows.Count)
-            page.Append(CultureInfo.InvariantCulture, $"\nNot run yet: {string.Join("; ", table.Rows.Except(done).Select(row => row.Name))}.\n");
+        ExperimentPage.AppendMissing(page, [.. table.Rows.Except(done).Select(row => row.Name)]);
         AppendDifferences(page, table, done, scores);
-        Stage[] commands = [.. done.SelectMany(row => (Stage[])[.. row.Sids is { } sids ? runner.LeadingTo(sids) : [], .. runner.LeadingTo(row.Tests[0])]).Distinct().Where(shown.Add)];
-        if (commands.Length > 0)
-            page.Append(CultureInfo.InvariantCulture, $"\n```\n{string.Join('\n', commands.Select(stage => stage.Command))}\n```\n");
-        page.Append('\n');
+        ExperimentPage.AppendCommands(page, done.SelectMany(row => (Stage[])[.. row.Sids is { } sids ? runner.LeadingTo(sids) : [], .. runner.LeadingTo(row.Tests[0])]), shown);
     }
 
     private static void AppendDifferences(StringBuilder page, RankingTable table, RankingRow[] done, RankingScores scores)

@@ -6,7 +6,7 @@ namespace MmeSid.Bench;
 /// <summary>Trains and tests recommenders on real data by the commands of <see cref="RecommendationTables"/>, and writes the page of them.</summary>
 internal static class Recommendations
 {
-    private const string kName = "recommendations";
+    private const string kTarget = "Recommendations";
 
     /// <summary>Runs what is not yet done and writes <c>recommendations.md</c> after every row.</summary>
     /// <param name="resultsFolder">Where the page goes.</param>
@@ -19,11 +19,8 @@ internal static class Recommendations
     public static string Run(string resultsFolder, string work, string repository, string? dataFolder, Machine machine, string wanted)
     {
         var experiments = new RecommendationTables();
-        string[] keys = [.. experiments.Tables.Select(table => table.Key)];
-        string[] chosen = wanted switch { "all" => keys, "none" => [], _ => wanted.Split(',', StringSplitOptions.TrimEntries) };
-        if (chosen.Except(keys).FirstOrDefault() is { } unknown)
-            throw new ArgumentException($"there is no table '{unknown}'; there are {string.Join(", ", keys)}");
-        var runner = new StageRunner(Program(repository), dataFolder ?? "", work, machine.Commit, experiments.Stages);
+        string[] chosen = ExperimentPage.Chosen([.. experiments.Tables.Select(table => table.Key)], wanted);
+        var runner = new StageRunner(ExperimentPage.Program(repository), dataFolder ?? "", work, machine.Commit, experiments.Stages);
         foreach (RecommendationTable table in experiments.Tables.Where(table => chosen.Contains(table.Key) && dataFolder is not null))
         {
             BenchRun.Say(table.Title);
@@ -36,29 +33,15 @@ internal static class Recommendations
         return Write(experiments, runner, resultsFolder, machine);
     }
 
-    /// <summary>Folder of the program <c>mmesid</c>: bin/&lt;configuration&gt;/&lt;framework&gt;/ as this program.</summary>
-    public static string Program(string repository)
-    {
-        var own = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar));
-        return Path.Combine(repository, "src", "MmeSid.Cli", "bin", own.Parent!.Name, own.Name);
-    }
-
     private static string Write(RecommendationTables experiments, StageRunner runner, string resultsFolder, Machine machine)
     {
-        var page = new StringBuilder("# Recommending on real data\n\nWritten by `./build.sh --target Recommendations`; do not edit (the last section is `recommendations.notes.md`). ");
-        string[] commits = [.. experiments.Stages.Select(stage => runner.Find(stage)?.Commit).OfType<string>().Distinct()];
-        page.Append(CultureInfo.InvariantCulture, $"{machine.Date}{(commits.Length > 0 ? $"; run at the commits {string.Join(", ", commits)}" : "")}; {machine.Processor}.\n\n");
+        StringBuilder page = ExperimentPage.Begin("Recommending on real data", kTarget, experiments.Stages, runner, machine);
         page.Append("Every user's last event is predicted among all items but those of the history; the last but one chooses the epoch. No model, embedding or SID of ours has seen either of them (what published SIDs have seen is not known here). ");
         page.Append("± is half the 95 % confidence interval over users, of gains that of differences within users; one seed. The commands below each table make it again: `$DATA` is the folder of the data, `$WORK` an empty folder. Seconds of training are those of its epochs, on one thread of a machine that had other work.\n\n");
         var shown = new HashSet<Stage>();
         foreach (RecommendationTable table in experiments.Tables)
             AppendTable(page, table, runner, shown);
-        string notes = Path.Combine(resultsFolder, $"{kName}.notes.md"), path = Path.Combine(resultsFolder, $"{kName}.md");
-        if (File.Exists(notes))
-            page.Append(File.ReadAllText(notes));
-        Directory.CreateDirectory(resultsFolder);
-        File.WriteAllText(path, page.ToString());
-        return path;
+        return ExperimentPage.Write(page, kTarget, resultsFolder);
     }
 
     private static void AppendTable(StringBuilder page, RecommendationTable table, StageRunner runner, HashSet<Stage> shown)
@@ -69,11 +52,7 @@ internal static class Recommendations
         page.Append(CultureInfo.InvariantCulture, $"## {table.Title}\n\n{table.Text}\n\n| |{string.Join('|', table.Columns.Select(column => $" {column.Header} "))}|\n|---|{string.Concat(Enumerable.Repeat("---:|", table.Columns.Count))}\n");
         foreach (TableRow row in done)
             page.Append(CultureInfo.InvariantCulture, $"| {row.Name} |{string.Join('|', table.Columns.Select(column => $" {column.Value(row, runner.Find)} "))}|\n");
-        if (done.Length < table.Rows.Count)
-            page.Append(CultureInfo.InvariantCulture, $"\nNot run yet: {string.Join("; ", table.Rows.Except(done).Select(row => row.Name))}.\n");
-        Stage[] commands = [.. done.SelectMany(row => runner.LeadingTo(row.Test)).Distinct().Where(shown.Add)];
-        if (commands.Length > 0)
-            page.Append(CultureInfo.InvariantCulture, $"\n```\n{string.Join('\n', commands.Select(stage => stage.Command))}\n```\n");
-        page.Append('\n');
+        ExperimentPage.AppendMissing(page, [.. table.Rows.Except(done).Select(row => row.Name)]);
+        ExperimentPage.AppendCommands(page, done.SelectMany(row => runner.LeadingTo(row.Test)), shown);
     }
 }
