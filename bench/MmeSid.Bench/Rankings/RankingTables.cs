@@ -64,7 +64,7 @@ internal sealed class RankingTables
             + $"{Stage.Data}/lastfm-2k/ordered_items.tsv {Stage.Data}/lastfm-2k/ordered_sequences.tsv > {Stage.Work}/{kArtists}");
         return Table("lastfm", "lastfm-2k: artists by tags and audio", "Artists in the order in which 1,181 users came to them, those with embeddings; text: MiniLM of their tags, audio: Whisper. The music case of the paper (Music4all), a hundredth of its size.",
             $"{Stage.Work}/{kArtists}", ("text", $"--embeddings {Stage.Data}/lastfm-2k/text_minilm.npy"), ("audio", $"--embeddings {Stage.Data}/lastfm-2k/audio_whisper.npy"), 128,
-            "--batch 128 --epochs 12 --patience 3", "", "");
+            "--batch 128 --epochs 24 --patience 3", "", "");
     }
 
     private RankingTable Movies()
