@@ -38,11 +38,12 @@ Task("Probe")
     .Does(() => ProbeFeed());
 
 Task("Kernels")
-    .Description("Compiles kernels/cuda to PTX (artifacts/ptx) and, for tests without a GPU, to softcuda (artifacts/softcuda). Installs clang-19 on Debian.")
+    .Description("Compiles kernels/cuda to PTX (artifacts/ptx) and, for tests without a GPU, to softcuda (artifacts/softcuda), and native/vnni (artifacts/native/vnni). Installs clang-19 on Debian.")
     .Does(() =>
 {
     BuildPtx();
     BuildSoftCuda();
+    BuildVnni();
 });
 
 Task("Torch")
@@ -165,6 +166,7 @@ Task("Demo")
 
 Task("Publish")
     .Description("A self-contained folder and zip for linux-x64 that need no .NET: artifacts/publish/.")
+    .IsDependentOn("Kernels")
     .Does(() =>
 {
     const string Runtime = "linux-x64";
@@ -178,6 +180,7 @@ Task("Publish")
             .Append("-p:PublishDocumentationFiles=false").Append("-p:PublishReferencesDocumentationFiles=false"),
     });
     CopyFiles(["LICENSE", "docs/dependencies.md"], folder);
+    CopyVnni(folder);
     var zip = artifacts.Combine("publish").CombineWithFilePath($"mmesid-{Runtime}.zip");
     if (FileExists(zip))
         DeleteFile(zip);
@@ -209,6 +212,7 @@ Task("DevicePublish")
     EnsureDirectoryExists(folder.Combine("peers"));
     CopyFile("bench/peers/torch_encode.py", folder.Combine("peers").CombineWithFilePath("torch_encode.py"));
     CopyFiles(["bench/device.sh", "LICENSE", "docs/dependencies.md"], folder);
+    CopyVnni(folder);
     var archive = folder.GetParent().CombineWithFilePath(folder.GetDirectoryName() + ".tar.gz");
     Run("tar", $"-czf \"{archive}\" -C \"{folder.GetParent()}\" {folder.GetDirectoryName()}");
     Information("Published {0} ({1:F0} MB) and {2} ({3:F1} MB)",
@@ -430,6 +434,32 @@ void BuildSoftCuda()
     Run(cmake, $"--build \"{folder}\" --parallel 2 -- --quiet");
     CopyFile(folder.CombineWithFilePath("libcuda.so.1"), library);
     Information("softcuda: {0}", Context.Environment.WorkingDirectory.GetRelativePath(library));
+}
+
+/// 512-bit integer dot products for the integer screens of simd; without them 256-bit ones of .NET do that work.
+void BuildVnni()
+{
+    var library = artifacts.Combine("native").Combine("vnni").CombineWithFilePath("libmmesid_vnni.so");
+    if (!IsRunningOnLinux() || System.Runtime.InteropServices.RuntimeInformation.OSArchitecture != System.Runtime.InteropServices.Architecture.X64
+        || (FileExists(library) && !AnyNewer(GetFiles("native/vnni/*"), [library])))
+        return;
+    if (DebianTool("cmake", "cmake") is not { } cmake || DebianTool("gcc", "gcc") is null)
+    {
+        Information("native/vnni: no cmake or no gcc; integer screens use the 256-bit instructions that .NET has");
+        return;
+    }
+    var folder = library.GetDirectory().Combine("build");
+    Run(cmake, $"-S native/vnni -B \"{folder}\" -Wno-dev --log-level=WARNING");
+    Run(cmake, $"--build \"{folder}\" -- --quiet");
+    CopyFile(folder.CombineWithFilePath(library.GetFilename()), library);
+    Information("native/vnni: {0}", Context.Environment.WorkingDirectory.GetRelativePath(library));
+}
+
+/// Puts it beside a published program, where there is one.
+void CopyVnni(DirectoryPath folder)
+{
+    foreach (FilePath library in GetFiles($"{artifacts}/native/vnni/*.so"))
+        CopyFileToDirectory(library, folder);
 }
 
 /// The C interface over the libtorch that is found; without one the build goes on without training.

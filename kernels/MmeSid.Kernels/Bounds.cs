@@ -41,9 +41,12 @@ internal static partial class Bounds
     public static double Product(int depth)
     {
         const int block = Simd.Product.kDepthPerBlock;
-        double roundings = Math.Min(depth, block) + (depth + block - 1) / block;
-        return roundings * Float32 / (1 - roundings * Float32);
+        return Chain(Math.Min(depth, block) + (depth + block - 1) / block);
     }
+
+    /// <summary>γ_n: the relative error of n roundings, one after the other.</summary>
+    /// <param name="roundings">n.</param>
+    public static double Chain(int roundings) => roundings * Float32 / (1 - roundings * Float32);
 
     /// <summary><see cref="Slack"/> for formulas whose norms are float32 sums of squares over <paramref name="depth"/> terms.</summary>
     public static double NormSlack(int depth) => Slack + 2 * depth * Float32;

@@ -76,6 +76,9 @@ public interface IEncoder : IDisposable
     /// <summary>The plan it encodes with.</summary>
     EncodePlan Plan { get; }
 
+    /// <summary>For people: what the fast pass calculates in, such as <c>int8, AVX-512 VNNI</c>; empty where that is not known (yet).</summary>
+    string Screen => "";
+
     /// <summary>Calls of <see cref="Encode(RowView, Span{ushort}, Span{float})"/> that should run at the same time to keep the hardware busy: 1 where one call takes all of it.</summary>
     int CallsAtOnce => 1;
 
@@ -158,12 +161,25 @@ public sealed record EncodeOptions
 /// <param name="Exact">Decisions that float64 could not prove either and that took exact arithmetic (ties, mostly).</param>
 public readonly record struct EncodeReport(long Decisions, long Rechecked, long Candidates, long Exact)
 {
+    /// <summary>Decisions that a screen in fewer bits left open, and that were made in float32, or re-checked after that.</summary>
+    public long Open { get; init; }
+
+    /// <summary>Codewords that were left to choose from, over all open decisions.</summary>
+    public long OpenCandidates { get; init; }
+
     /// <summary>Share of the decisions that were re-checked, 0 … 1.</summary>
     public double RecheckedShare => Decisions == 0 ? 0 : (double)Rechecked / Decisions;
 
+    /// <summary>Share of the decisions that were left open, 0 … 1.</summary>
+    public double OpenShare => Decisions == 0 ? 0 : (double)Open / Decisions;
+
     /// <summary>Adds two reports.</summary>
     public static EncodeReport operator +(EncodeReport left, EncodeReport right) => new(
-        left.Decisions + right.Decisions, left.Rechecked + right.Rechecked, left.Candidates + right.Candidates, left.Exact + right.Exact);
+        left.Decisions + right.Decisions, left.Rechecked + right.Rechecked, left.Candidates + right.Candidates, left.Exact + right.Exact)
+    {
+        Open = left.Open + right.Open,
+        OpenCandidates = left.OpenCandidates + right.OpenCandidates,
+    };
 }
 
 /// <summary>Gaussian kernel <c>k(x, y) = Σ_t exp(−‖x − y‖² / 2σ_t²)</c> of an MMD estimate.</summary>

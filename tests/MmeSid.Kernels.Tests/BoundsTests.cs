@@ -204,7 +204,7 @@ public sealed unsafe class BoundsTests
         for (int j = 0; j < prepared.Tables; j++)
             tables[j] = prepared.TableRow(j, path[j]);
         fixed (float* from = products, to = scores)
-            SimdEncoder.Score(from, to, 0, prepared.Biases, tables, prepared.Tables, prepared.PaddedCodes);
+            FloatPass.Score(from, to, 0, prepared.Biases, tables, prepared.Tables, prepared.PaddedCodes);
         double bound = prepared.ScreenError(norm, rowError);
         if (double.IsPositiveInfinity(bound))
             return 0;

@@ -250,6 +250,10 @@ public abstract class EncodeContract(IBackend backend)
 
 public sealed class ScalarEncodeTests() : EncodeContract(new ScalarBackend());
 
+public sealed class Int8EncodeTests() : EncodeContract(new SimdBackend(2, SimdScreen.Int8));
+
+public sealed class Int16EncodeTests() : EncodeContract(new SimdBackend(2, SimdScreen.Int16));
+
 public sealed class SimdEncodeTests() : EncodeContract(new SimdBackend(1))
 {
     [Theory, InlineData(2), InlineData(3), InlineData(7)]

@@ -192,7 +192,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
             for (int j = 0; j < level.Tables; j++)
                 tables[j] = level.TableRow(j, prefixes[b][j]);
             float* products = workspace.Products + (nint)(_perPrefix ? first + b : first) * _columns, scores = workspace.Scores + (nint)b * _columns;
-            SimdEncoder.Score(products, scores, (float)(workspace.Distances[b] - smallestDistance), level.Biases, tables, level.Tables, level.PaddedCodes);
+            FloatPass.Score(products, scores, (float)(workspace.Distances[b] - smallestDistance), level.Biases, tables, level.Tables, level.PaddedCodes);
             for (int k = 0; k < level.PaddedCodes; k += 16)
             {
                 ulong smaller = Vector512.LessThan(Vector512.Load(scores + k), Vector512.Create(best[^1])).ExtractMostSignificantBits();

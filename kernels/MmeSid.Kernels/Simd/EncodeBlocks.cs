@@ -26,8 +26,9 @@ internal static unsafe class EncodeBlocks
         => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
 
     /// <summary>Calls <paramref name="encode"/> for every block; codes and errors of a row depend on nothing but the row.</summary>
+    /// <remarks>Rows are the <paramref name="startRow"/>-th and following of a whole when an error names one.</remarks>
     /// <exception cref="ArgumentException">A value is not finite: the first in row order is named.</exception>
-    public static EncodeReport Run(int levels, RowView rows, Span<ushort> codes, Span<float> squaredErrors, int rowsPerBlock, int threads, EncodeBlock encode)
+    public static EncodeReport Run(int levels, RowView rows, Span<ushort> codes, Span<float> squaredErrors, int rowsPerBlock, int threads, EncodeBlock encode, int startRow = 0)
     {
         int n = rows.Count, d = rows.Dimension, stride = rows.Stride;
         if (n == 0)
@@ -67,7 +68,7 @@ internal static unsafe class EncodeBlocks
         {
             // Named in row order, whichever block saw one first.
             for (int i = 0; i < n; i++)
-                EncodeArguments.CheckFinite(rows[i], i);
+                EncodeArguments.CheckFinite(rows[i], startRow + i);
         }
         var total = default(EncodeReport);
         foreach (EncodeReport report in reports)

@@ -47,6 +47,9 @@ internal unsafe interface ILanes<TSelf>
 
     /// <summary>Largest lane.</summary>
     float Largest();
+
+    /// <summary>Smallest lane.</summary>
+    float Smallest();
 }
 
 /// <summary>Functions of lanes built from <see cref="ILanes{TSelf}"/>.</summary>
@@ -119,6 +122,8 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         Vector256<float> half = Vector256.MaxNative(_value.GetLower(), _value.GetUpper());
         return new Lanes256(half).Largest();
     }
+
+    public float Smallest() => new Lanes256(Vector256.MinNative(_value.GetLower(), _value.GetUpper())).Smallest();
 }
 
 /// <summary>8 lanes, AVX2.</summary>
@@ -159,6 +164,8 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     public float Sum() => Vector256.Sum(_value);
 
     public float Largest() => new Lanes128(Vector128.MaxNative(_value.GetLower(), _value.GetUpper())).Largest();
+
+    public float Smallest() => new Lanes128(Vector128.MinNative(_value.GetLower(), _value.GetUpper())).Smallest();
 }
 
 /// <summary>4 lanes on any processor.</summary>
@@ -196,4 +203,6 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     public float Sum() => Vector128.Sum(_value);
 
     public float Largest() => MathF.Max(MathF.Max(_value[0], _value[1]), MathF.Max(_value[2], _value[3]));
+
+    public float Smallest() => MathF.Min(MathF.Min(_value[0], _value[1]), MathF.Min(_value[2], _value[3]));
 }

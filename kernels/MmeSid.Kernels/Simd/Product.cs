@@ -100,6 +100,21 @@ internal static unsafe class Product
         }
     }
 
+    /// <summary>transposed[k, i] = rows[i, k] of a tile; any 32-bit words.</summary>
+    public static void TransposeTile(float* rows, nint stride, int depth, float* transposed)
+    {
+        if (UseAvx512)
+        {
+            Transpose(rows, stride, depth, transposed);
+            return;
+        }
+        for (int k = 0; k < depth; k++)
+        {
+            for (int i = 0; i < kRowsPerTile; i++)
+                transposed[k * kRowsPerTile + i] = rows[i * stride + k];
+        }
+    }
+
     // transposed[k, i] = rows[i, k]: four k of sixteen, then of eight rows at a time. Lane j of a quad holds four values of row 4j.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
     private static void Transpose(float* rows, nint stride, int depth, float* transposed)

@@ -11,11 +11,16 @@ public sealed partial class SimdBackend : IBackend
 {
     /// <summary>Creates the backend.</summary>
     /// <param name="threads">Worker threads; 0 takes every core.</param>
-    public SimdBackend(int threads = 0)
+    /// <param name="screen">What rows and codewords are rounded to where nearest codewords are searched; changes no code.</param>
+    public SimdBackend(int threads = 0, SimdScreen screen = SimdScreen.Fastest)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
         Threads = threads == 0 ? Environment.ProcessorCount : threads;
+        Screen = screen;
     }
+
+    /// <summary>What rows and codewords are rounded to where nearest codewords are searched.</summary>
+    public SimdScreen Screen { get; }
 
     /// <summary>Worker threads an operation uses.</summary>
     public int Threads { get; }
@@ -31,4 +36,20 @@ public sealed partial class SimdBackend : IBackend
         Vector512.IsHardwareAccelerated && Avx512F.IsSupported ? "AVX-512"
         : Vector256.IsHardwareAccelerated && Fma.IsSupported ? "AVX2"
         : "portable 128-bit";
+}
+
+/// <summary>What rows and codewords are rounded to before they are multiplied, in the search of nearest codewords. The codes are the same.</summary>
+public enum SimdScreen
+{
+    /// <summary>The fastest on the first rows of a long call; short calls take <see cref="Float32"/>.</summary>
+    Fastest,
+
+    /// <summary>Not rounded.</summary>
+    Float32,
+
+    /// <summary>16-bit integers, where the processor multiplies them; else <see cref="Float32"/>.</summary>
+    Int16,
+
+    /// <summary>8-bit integers after a rotation, where the processor multiplies them; else <see cref="Float32"/>.</summary>
+    Int8,
 }
