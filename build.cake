@@ -144,7 +144,7 @@ Task("Recommendations")
 });
 
 Task("Rankings")
-    .Description("Trains and tests rankers, DIN and MCCA, on real data (MMESID_DATA, else ../shared/data) into bench/results/rankings.md, by the commands that the page shows. Up to half an hour on one core for each table; what was run before (artifacts/rankings) is not run again. --suites lastfm,movies,beauty (none: only the page of what is done)  --quick")
+    .Description("Trains and tests rankers, DIN and MCCA, on real data (MMESID_DATA, else ../shared/data) into bench/results/rankings.md, by the commands that the page shows. Half an hour to an hour on one core for each table; what was run before (artifacts/rankings) is not run again. --suites lastfm,movies,beauty (none: only the page of what is done)  --quick")
     .IsDependentOn("Build")
     .Does(() =>
 {

@@ -3,17 +3,19 @@
 
 usage: torch_ranker.py JOB      (a JSON object; bench/MmeSid.Bench writes it)
 
-  {"sequences": "S.txt", "sets": [codes.npy, ...], "queries": [0, 1, 2], "targets": [2], "dimension": 64, "activationWidth": 64, "hidden": [200, 80], "history": 20,
-   "codes": 128, "batch": 512, "negatives": 1, "steps": 30, "threads": [1, 2]}
+  {"start": "folder", "sets": [codes.npy, ...], "names": ["text", ...], "queries": [0, 1, 2], "targets": [2], "dimension": 64, "activationWidth": 64, "hidden": [200, 80],
+   "items": 3706, "codes": 128, "batch": 512, "steps": 30, "threads": [1, 2]}
 
-The model and the step of src/MmeSid.Training/Ranking, written as PyTorch users write them: an embedding of the items and one per level of each set of codes, histories padded to the same length,
-an activation unit over [e_j ; query] of every place, masked and summed, an MLP, binary cross-entropy, Adam. "sets" are int64 [items, levels], "queries" says which set's target each set is weighed
-against, "targets" which sets' targets the MLP sees beside the item's own. Sequences are lines 'user item item ...', items numbered from 1.
+The model and the step of src/MmeSid.Training/Ranking, written as PyTorch users write them: an embedding of the items and one per level of each set of codes, histories padded to the longest of the
+batch, an activation unit over [e_j ; query] of every place, masked and summed, an MLP, binary cross-entropy, Adam. "sets" are int64 [items, levels], "queries" says which set's target each set is
+weighed against, "targets" which sets' targets the MLP sees beside the item's own.
 
-All samples of an epoch are made before the clock starts: every event but the first with the events before it, and as many items drawn at random. Of the thread counts the one that is fastest over a
-few steps is taken. "seconds" has the time of each step; peak_bytes is the most that this process had resident, Python included.
+"start" has what ours starts from: samples.npy, int64 [n, 2 + history], the label, the target and the history of each sample of an epoch, items numbered from 1 and zeros behind a history; NAME.npy,
+each weight by its name in ours; loss.npy and NAME.gradient.npy, loss and gradients of the first batch at these weights. They are computed here as well, and the script fails where they differ.
+Of the thread counts the one that is fastest over a few steps is taken. "seconds" has the time of each step; peak_bytes is the most that this process had resident, Python included.
 """
 import json
+import os
 import sys
 
 import numpy as np
@@ -22,6 +24,9 @@ from torch import nn
 from torch.nn import functional
 
 import torch_step
+
+# Of the largest value: float32 sums of a batch in another order.
+MOST_DIFFERING = 1e-4
 
 
 class Unit(nn.Module):
@@ -72,39 +77,66 @@ class Ranker(nn.Module):
         return self.above(torch.cat(sums + [own[-1]] + [own[number] for number in self.targets], dim=1)).squeeze(1)
 
 
+    def parts(self, names):
+        """Each weight of ours by its name, and the rows here that are its rows, one block below the other."""
+        yield "items", [(self.items.weight, slice(1, None))]
+        for name, tables in zip(names, self.levels):
+            yield f"codes.{name}.table", [(table.weight, slice(None)) for table in tables]
+        layers = [layer for layer in self.above if isinstance(layer, nn.Linear)]
+        for kind, modules in [("units", self.units), ("layers", layers)]:
+            for number, module in enumerate(modules):
+                for name, parameter in module.named_parameters():
+                    yield f"{kind}.{number}.{name}", [(parameter, slice(None))]
+
+
 class Training:
     def __init__(self, job):
-        histories, targets, labels = [], [], []
-        generator = np.random.default_rng(1)
-        with open(job["sequences"]) as lines:
-            users = [[int(item) for item in line.split()[1:]] for line in lines]
-        items = max(max(user) for user in users)
-        for user in users:
-            for place in range(1, len(user)):
-                history = user[max(0, place - job["history"]) : place]
-                padded = history + [0] * (job["history"] - len(history))
-                for label in [1] + [0] * job["negatives"]:
-                    histories.append(padded)
-                    targets.append(user[place] if label else int(generator.integers(1, items + 1)))
-                    labels.append(label)
-        self.histories, self.targets, self.labels = torch.tensor(histories), torch.tensor(targets), torch.tensor(labels, dtype=torch.float32)
+        samples = torch.from_numpy(np.load(os.path.join(job["start"], "samples.npy")))
+        self.labels, self.targets, self.histories = samples[:, 0].to(torch.float32), samples[:, 1].clone(), samples[:, 2:].clone()
+        self.lengths = (self.histories > 0).sum(1)
         self.batch = job["batch"]
-        self.model = Ranker(job, items)
+        self.model = Ranker(job, job["items"])
+        self.start_as_ours(job)
         # The optimizer's fastest form on this device: one call for all tensors.
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, foreach=True)
         self.order, self.next = None, 0
+
+    def loss(self, chosen):
+        histories = self.histories.index_select(0, chosen)[:, : self.lengths.index_select(0, chosen).max()]
+        logits = self.model(histories, self.targets.index_select(0, chosen))
+        return functional.binary_cross_entropy_with_logits(logits, self.labels.index_select(0, chosen))
 
     def step(self):
         if self.order is None or self.next + self.batch > len(self.order):
             self.order, self.next = torch.randperm(len(self.targets)), 0
         chosen = self.order[self.next : self.next + self.batch]
         self.next += self.batch
-        logits = self.model(self.histories.index_select(0, chosen), self.targets.index_select(0, chosen))
-        loss = functional.binary_cross_entropy_with_logits(logits, self.labels.index_select(0, chosen))
+        loss = self.loss(chosen)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def start_as_ours(self, job):
+        """Takes the weights of ours, and fails unless loss and gradients of the first batch are the same."""
+
+        def read(name):
+            return torch.from_numpy(np.load(os.path.join(job["start"], f"{name}.npy")))
+
+        def same(name, own, ours):
+            differing = float((own - ours).abs().max() / ours.abs().max())
+            if not differing < MOST_DIFFERING:
+                raise SystemExit(f"torch_ranker.py: {name} differs from ours by {differing:.1e} of its largest value, expected less than {MOST_DIFFERING}")
+
+        with torch.no_grad():
+            for name, parts in self.model.parts(job["names"]):
+                for (parameter, rows), own in zip(parts, read(name).chunk(len(parts))):
+                    parameter[rows].copy_(own)
+        loss = self.loss(torch.arange(min(self.batch, len(self.targets))))
+        loss.backward()
+        same("the loss", loss.detach(), read("loss"))
+        for name, parts in self.model.parts(job["names"]):
+            same(f"the gradient of {name}", torch.cat([parameter.grad[rows] for parameter, rows in parts]), read(f"{name}.gradient"))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ internal sealed class RankingScores(RankingTable table, Func<string, string> pat
     /// <summary>Samples of the tests.</summary>
     public ClickScores Samples(RankingRow row) => Scores(row)[0];
 
+    /// <summary>Clicks of the tests on items that nobody clicked in training, which are never drawn beside a click.</summary>
+    public int NewClicks => Test.Samples.Count(sample => sample.IsClicked && Test.Clicks[sample.Item] == 0);
+
     private BootstrapOptions Options { get; } = new() { Resamples = size.Quick ? 50 : 1000, Threads = 1 };
 
     private ClickIntervals Remembered(string key, Func<ClickIntervals> measure)
@@ -40,17 +43,19 @@ internal sealed class RankingScores(RankingTable table, Func<string, string> pat
         return found;
     }
 
-    private ClickScores Read(Stage test)
+    // The samples that 'evaluate' draws by default.
+    private (ClickLog Log, ClickSample[] Samples, long[] Clicks) Test
     {
-        (ClickLog log, ClickSample[] samples, long[] clicks) = _test ??= Test();
-        return new ClickScores(samples, ClickScoreFile.Read(pathOf($"{Stage.Work}/{test.Name}.tsv"), log.Clicks, samples), item => clicks[item] < kColdBelow);
+        get
+        {
+            if (_test is { } found)
+                return found;
+            ClickLog log = ClickLog.Of(InteractionSequences.ReadFile(pathOf(table.Sequences)));
+            ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = NegativeItems.Popularity, NegativesPerClick = RankingTables.NegativesPerClick, MaximumUsers = size.Users });
+            return (_test = (log, samples, log.TrainingClicks())).Value;
+        }
     }
 
-    // The samples that 'evaluate' draws by default.
-    private (ClickLog, ClickSample[], long[]) Test()
-    {
-        ClickLog log = ClickLog.Of(InteractionSequences.ReadFile(pathOf(table.Sequences)));
-        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = NegativeItems.Popularity, NegativesPerClick = RankingTables.NegativesPerClick, MaximumUsers = size.Users });
-        return (log, samples, log.TrainingClicks());
-    }
+    private ClickScores Read(Stage test) =>
+        new(Test.Samples, ClickScoreFile.Read(pathOf($"{Stage.Work}/{test.Name}.tsv"), Test.Log.Clicks, Test.Samples), item => Test.Clicks[item] < kColdBelow);
 }

@@ -1,9 +1,9 @@
 namespace MmeSid.Bench;
 
-/// <summary>A row: one kind of ranker, trained with several seeds.</summary>
+/// <summary>A row: one kind of ranker, trained with several seeds over SIDs of the same seeds.</summary>
 /// <param name="Name">As the page calls it.</param>
 /// <param name="Tests">The stages that test it, one per seed; each writes the scores of its samples beside its result.</param>
-/// <param name="Sids">The stage that measures its SIDs, where they are compared.</param>
+/// <param name="Sids">The stage that measures its SIDs of the first seed, where they are compared.</param>
 internal sealed record RankingRow(string Name, IReadOnlyList<Stage> Tests, Stage? Sids = null);
 
 /// <summary>Two rows whose difference the page judges.</summary>
@@ -21,7 +21,7 @@ internal readonly record struct RankingPair(string First, string Second);
 internal sealed record RankingTable(string Key, string Title, string Text, string Sequences, IReadOnlyList<RankingRow> Rows, IReadOnlyList<RankingPair> Pairs);
 
 /// <summary>How much is run.</summary>
-/// <param name="Seeds">Trainings of every row.</param>
+/// <param name="Seeds">Trainings of every row and of its SIDs.</param>
 /// <param name="Users">Users of a test; 0 takes all.</param>
 /// <param name="Quick">One epoch each: shows that everything runs, measures nothing.</param>
 internal readonly record struct RankingSize(int Seeds, int Users, bool Quick);
@@ -37,7 +37,7 @@ internal sealed class RankingTables
 
     private static readonly (string Name, string Kind, string Options)[] s_quantizers =
     [
-        ("PQ", "pq", "--levels 4"), ("VQ", "vq", ""), ("RQ-KMeans", "rq-kmeans", "--levels 3"), ("RQ-VAE", "rq-vae", "--levels 3 --width 256 --epochs 100 --learning-rate 0.001"), ("PSRQ", "psrq", "--levels 3"),
+        ("PQ", "pq", "--levels 4"), ("VQ", "vq", ""), ("RQ-KMeans", "rq-kmeans", "--levels 3"), ("RQ-VAE", "rq-vae", "--levels 3 --width 256 --epochs 60 --learning-rate 0.001"), ("PSRQ", "psrq", "--levels 3"),
     ];
 
     private readonly List<Stage> _stages = [];
@@ -91,20 +91,20 @@ internal sealed class RankingTables
     private RankingTable Table(
         string key, string title, string text, string sequences, (string Name, string Embeddings) first, (string Name, string Embeddings) second, int codes, string training, string missing, string uncoded)
     {
-        var rows = new List<RankingRow> { Row(kPlain, "din", "--kind din") };
+        var rows = new List<RankingRow> { Row(kPlain, "din", _ => "--kind din") };
         foreach ((string name, string kind, string options) in s_quantizers)
         {
-            string bundle = Bundle($"{key}.{kind}", kind, $"{first.Embeddings} --normalize", options, missing: "");
-            Stage health = Add($"{bundle}.health", $"mmesid inspect --bundle {Stage.Work}/{bundle} {first.Embeddings}");
-            rows.Add(Row($"{kPlain} + {name}", kind, $"--kind din --sids {first.Name}={Stage.Work}/{bundle}", health));
+            Quantize(kind, kind, first.Embeddings, options);
+            Stage health = Add($"{Sids(kind, 1)}.health", $"mmesid inspect --bundle {Stage.Work}/{Sids(kind, 1)} {first.Embeddings}");
+            rows.Add(Row($"{kPlain} + {name}", kind, seed => $"--kind din {Set(first.Name, kind, seed)}", health));
         }
-        string own = $"{key}.psrq", other = Bundle($"{key}.{second.Name}", "psrq", $"{second.Embeddings} --normalize", "--levels 3", missing: "");
-        string joint = Bundle($"{key}.joint", "psrq", $"{first.Embeddings} {second.Embeddings} --normalize", "--levels 3", missing);
-        string all = $"--kind mcca --sids {first.Name}={Stage.Work}/{own} --sids {second.Name}={Stage.Work}/{other} --sids joint={Stage.Work}/{joint}{uncoded}";
-        rows.Add(Row(kMcca, "mcca", all));
-        rows.Add(Row("MCCA without codes of modalities", "mcca.joint", $"{all} --without modality-codes"));
-        rows.Add(Row("MCCA without joint codes", "mcca.modalities", $"{all} --without joint-codes"));
-        rows.Add(Row("MCCA from codebooks", "mcca.codebooks", $"{all} --codes codebooks"));
+        Quantize(second.Name, "psrq", second.Embeddings, "--levels 3");
+        Quantize("joint", "psrq", $"{first.Embeddings} {second.Embeddings}", $"--levels 3{missing}");
+        string All(int seed) => $"--kind mcca {Set(first.Name, "psrq", seed)} {Set(second.Name, second.Name, seed)} {Set("joint", "joint", seed)}{uncoded}";
+        rows.Add(Row(kMcca, "mcca", All));
+        rows.Add(Row("MCCA without codes of modalities", "mcca.joint", seed => $"{All(seed)} --without modality-codes"));
+        rows.Add(Row("MCCA without joint codes", "mcca.modalities", seed => $"{All(seed)} --without joint-codes"));
+        rows.Add(Row("MCCA from codebooks", "mcca.codebooks", seed => $"{All(seed)} --codes codebooks"));
         RankingPair[] pairs =
         [
             .. rows.Skip(1).Take(s_quantizers.Length).Select(row => new RankingPair(row.Name, kPlain)),
@@ -113,20 +113,28 @@ internal sealed class RankingTables
         ];
         return new(key, title, text, sequences, rows, pairs);
 
-        string Bundle(string name, string kind, string embeddings, string options, string missing)
+        // A bundle for each seed of the rankers: what the quantizer draws is part of what a row varies by.
+        string Sids(string name, int seed) => $"{key}.{name}.sids.{seed}";
+
+        string Set(string modality, string name, int seed) => $"--sids {modality}={Stage.Work}/{Sids(name, seed)}";
+
+        void Quantize(string name, string kind, string embeddings, string options)
         {
-            string size = _size.Quick && kind == "rq-vae" ? options.Replace("--epochs 100", "--epochs 1", StringComparison.Ordinal) : options;
-            return Add(name, $"mmesid train {kind} {embeddings}{missing}{(size.Length > 0 ? " " : "")}{size} --codes {codes} --collisions none --out {Stage.Work}/{name}").Name;
+            string size = _size.Quick ? options.Replace("--epochs 60", "--epochs 1", StringComparison.Ordinal) : options;
+            foreach (int seed in Seeds)
+                Add(Sids(name, seed), $"mmesid train {kind} {embeddings} --normalize{(size.Length > 0 ? " " : "")}{size} --codes {codes} --collisions none --seed {seed} --out {Stage.Work}/{Sids(name, seed)}");
         }
 
-        RankingRow Row(string name, string model, string inputs, Stage? health = null) => new(name, [.. Enumerable.Range(1, _size.Seeds).Select(seed =>
+        RankingRow Row(string name, string model, Func<int, string> inputs, Stage? health = null) => new(name, [.. Seeds.Select(seed =>
         {
             string trained = $"{key}.{model}.{seed}";
-            Add(trained, $"mmesid train ranker {inputs} --sequences {sequences} --negatives popularity {(_size.Quick ? "--epochs 1" : training)} --threads 1 --seed {seed} --out {Stage.Work}/{trained}");
+            Add(trained, $"mmesid train ranker {inputs(seed)} --sequences {sequences} --negatives popularity {(_size.Quick ? "--epochs 1" : training)} --threads 1 --seed {seed} --out {Stage.Work}/{trained}");
             string users = _size.Users > 0 ? $" --users {_size.Users}" : "";
             return Add($"{trained}.test", $"mmesid evaluate --model {Stage.Work}/{trained} --sequences {sequences} --negatives-per-positive {NegativesPerClick}{users} --threads 1 --per-sample {Stage.Work}/{trained}.test.tsv --force");
         })], health);
     }
+
+    private IEnumerable<int> Seeds => Enumerable.Range(1, _size.Seeds);
 
     private Stage Add(string name, string command)
     {

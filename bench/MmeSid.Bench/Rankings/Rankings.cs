@@ -42,9 +42,10 @@ internal static class Rankings
     {
         StringBuilder page = ExperimentPage.Begin("Ranking on real data", kTarget, experiments.Stages, runner, machine);
         page.Append(CultureInfo.InvariantCulture, $"Each user's last click is told from {RankingTables.NegativesPerClick} items that the user never clicked, drawn in proportion to their clicks in training, as are the negatives of training (one per click); no data set here says what was shown and not clicked. ");
-        page.Append(CultureInfo.InvariantCulture, $"The last click but one chooses the epoch. Every row is the mean of {size.Seeds} seeds of training over the same samples; intervals are 95 %, by a bootstrap over users and seeds, differences in pairs: the same users, seed by seed. ");
-        page.Append("*Cold*: items with fewer than 30 clicks in training. *AUC by user*: mean of each user's own, weighted by samples. ");
-        page.Append("*Information*, *purity*: how each level of the SIDs agrees with the embeddings they were made of, as adjusted mutual information with clusters of them (0 is chance, 1 equal) and as the share of 10 neighbours that have the same code: what PSRQ's paper calls semantic degradation where it falls with the level. ");
+        page.Append(CultureInfo.InvariantCulture, $"The last click but one chooses the epoch. Every row is the mean of {size.Seeds} seeds, of its SIDs and of its training, over the same samples; intervals are 95 %, by a bootstrap over users and seeds, differences in pairs: the same users, seed by seed. ");
+        page.Append(CultureInfo.InvariantCulture, $"Drawing {size.Seeds} seeds again understates how far seeds lie apart a little, and the {2 * experiments.Tables.Max(table => table.Pairs.Count)} differences of a table are not corrected for their number: of those that are none, one in twenty is expected to look decided. ");
+        page.Append("*Cold*: items with fewer than 30 clicks in training; one without any is never drawn in proportion to clicks, so that among cold samples it stands on the side of the clicks alone. *AUC by user*: mean of each user's own, weighted by samples. ");
+        page.Append("*Information*, *purity*: how each level of the SIDs of the first seed agrees with the embeddings they were made of, as adjusted mutual information with clusters of them (0 is chance, 1 equal) and as the share of 10 neighbours that have the same code: what PSRQ's paper calls semantic degradation where it falls with the level. ");
         page.Append("MCCA's SIDs are PSRQ's. The commands below each table make it again, here for the first seed: `$DATA` is the folder of the data, `$WORK` an empty folder.\n\n");
         var shown = new HashSet<Stage>();
         foreach (RankingTable table in experiments.Tables)
@@ -58,7 +59,7 @@ internal static class Rankings
         if (done.Length == 0)
             return;
         ClickScores samples = scores.Samples(done[0]);
-        page.Append(CultureInfo.InvariantCulture, $"## {table.Title}\n\n{table.Text} {samples.Users:N0} users are tested on {samples.Samples:N0} samples, {samples.ColdSamples:N0} of them of cold items.\n\n");
+        page.Append(CultureInfo.InvariantCulture, $"## {table.Title}\n\n{table.Text} {samples.Users:N0} users are tested on {samples.Samples:N0} samples, {samples.ColdSamples:N0} of them of cold items; {scores.NewClicks:N0} of their {samples.Clicks:N0} clicks are of items that nobody clicked in training.\n\n");
         page.Append("| | AUC | AUC cold | AUC by user | log loss | information by level | purity by level |\n|---|---:|---:|---:|---:|---|---|\n");
         foreach (RankingRow row in done)
         {

@@ -65,7 +65,8 @@ internal sealed class TrainRankerCommand
     public static Command Create()
     {
         var own = new TrainRankerCommand();
-        var command = new Command(RankerModel.Kind, "A ranking model, DIN or MCCA (arXiv 2508.20359), over item ids and SIDs. Every click but the last two of a user is trained on, with the clicks before it as history; the last (test) is never seen, the last but one (validation) only judges the epochs.")
+        var command = new Command(RankerModel.Kind, "A ranking model, DIN or MCCA (arXiv 2508.20359), over item ids and SIDs. Every click but the last two of a user is trained on, with the clicks before it as history; the last but one (validation) only judges the epochs. The model knows every item of the file; "
+            + "else the last click (test) changes nothing, neither what is learned nor which epoch is kept.")
         {
             own._kind,
         };

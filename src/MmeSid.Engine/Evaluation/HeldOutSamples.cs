@@ -20,12 +20,12 @@ public sealed record HeldOutSampleOptions
 }
 
 /// <summary>
-/// The samples that models are tested on: of every user who has one the held-out click and what was not clicked with it, passed over or drawn among what the user never clicked at all. They depend on the log and
-/// the options alone, so that all models see the same.
+/// The samples that models are tested on: of every user who has one the held-out click and what was not clicked with it, passed over or drawn among what the user did not click up to then. They depend on the log and
+/// the options alone, so that all models see the same. Those of the validation are drawn by numbers of their own and without knowing the click behind it: an epoch that they choose is chosen without the test.
 /// </summary>
 public static class HeldOutSamples
 {
-    private const ulong kUsers = 1UL << 40;
+    private const ulong kUsers = 1UL << 40, kParts = 1UL << 41;
 
     /// <summary>Makes the samples, user by user, the click first.</summary>
     /// <param name="log">Clicks and their split.</param>
@@ -40,7 +40,7 @@ public static class HeldOutSamples
             throw new ArgumentException($"{options.NegativesPerClick} items are to be drawn for a click, expected at least 1", nameof(options));
         if (options.MaximumUsers < 0)
             throw new ArgumentException($"the number of users is {options.MaximumUsers}, expected at least 0", nameof(options));
-        var random = new RandomSource(options.Seed);
+        RandomSource random = new RandomSource(options.Seed).Split(kParts + (ulong)options.Which);
         int[] users = [.. log.Split.Evaluated];
         if (users.Length == 0)
             throw new InvalidDataException($"no user has {LeaveOneOut.LeastEvents} clicks, so there is nothing to test");
@@ -62,7 +62,7 @@ public static class HeldOutSamples
                 samples.AddRange(log.HeldOutPassedOf(user, options.Which));
                 continue;
             }
-            int[] taken = log.Clicks[user].ToArray();
+            int[] taken = log.Clicks[user][..(click.Seen + 1)].ToArray();
             Array.Sort(taken);
             sampling.Draw(user, taken, random.Split((ulong)user), drawn);
             samples.AddRange(drawn.Select(item => click with { Item = item, IsClicked = false }));

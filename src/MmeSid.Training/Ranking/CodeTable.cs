@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Sids;
 using MmeSid.Training.LanguageModels;
@@ -79,6 +80,9 @@ internal sealed class CodeTable : nn.Module
     /// <param name="items">[m] int64.</param>
     public Tensor Embed(Tensor items) => Sum(table, rows.index_select(0, items));
 
+    /// <summary>The codes of all items, for loops that look up many: they are reached once.</summary>
+    public CodeRows OpenRows() => new(MemoryMarshal.Cast<byte, long>(rows.bytes), (int)rows.shape[1], table.shape[0]);
+
     private static Tensor Sum(Tensor table, Tensor rows)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -106,5 +110,24 @@ internal sealed class CodeTable : nn.Module
                 own[level] = vocabulary.Row(level, chosen[level]);
         }
         return rows;
+    }
+}
+
+/// <summary>The rows of a <see cref="CodeTable"/> that each item is the sum of.</summary>
+/// <param name="rows">[n, L], on the CPU.</param>
+/// <param name="levels">L.</param>
+/// <param name="none">T, the code of every level where an item has none.</param>
+internal readonly ref struct CodeRows(ReadOnlySpan<long> rows, int levels, long none)
+{
+    private readonly ReadOnlySpan<long> _rows = rows;
+
+    /// <summary>Those of an item; none where it has no codes.</summary>
+    public ReadOnlySpan<long> this[int item]
+    {
+        get
+        {
+            ReadOnlySpan<long> own = _rows.Slice(item * levels, levels);
+            return own[0] < none ? own : [];
+        }
     }
 }

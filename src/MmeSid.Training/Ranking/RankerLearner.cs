@@ -49,10 +49,13 @@ public sealed class RankerLearner : ILearner
     /// <summary>Samples of an epoch.</summary>
     public int SamplesPerEpoch => _samples.Count;
 
+    /// <summary>The samples of a step; the same for the same seed, epoch and step.</summary>
+    public IReadOnlyList<ClickSample> Samples(int epoch, int step) => _samples[epoch, step];
+
     /// <inheritdoc/>
     public StepLoss Loss(int epoch, int step)
     {
-        ClickSample[] samples = _samples[epoch, step];
+        IReadOnlyList<ClickSample> samples = Samples(epoch, step);
         RankerBatch batch = RankerBatch.Of([.. samples.Select(sample => (_histories.Of(sample), _catalogue.Rows[sample.Item]))], _model.Options.History);
         Tensor labels = tensor([.. samples.Select(sample => sample.IsClicked ? 1f : 0f)], device: _device);
         return new StepLoss(_model.ItemEmbeddings.is_cpu()

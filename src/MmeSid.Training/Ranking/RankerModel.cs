@@ -1,6 +1,8 @@
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Files;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace MmeSid.Training.Ranking;
 
@@ -72,10 +74,17 @@ public sealed class RankerModel : IDisposable
     // Codes are looked up without a check afterwards.
     private static void RequireRows(string path, Ranker module)
     {
+        using DisposeScope scope = NewDisposeScope();
         foreach ((string name, CodeTable set) in module.SetNames.Zip(module.Sets))
         {
-            if (set.Rows.numel() > 0 && (set.Rows.min().item<long>() < 0 || set.Rows.max().item<long>() > set.Table.shape[0]))
-                throw new InvalidDataException($"{path}: an item has a '{name}' code outside of the table of {set.Table.shape[0]}");
+            long codes = set.Table.shape[0];
+            if (set.Rows.numel() == 0)
+                continue;
+            if (set.Rows.min().item<long>() < 0 || set.Rows.max().item<long>() > codes)
+                throw new InvalidDataException($"{path}: an item has a '{name}' code outside of the table of {codes}");
+            Tensor lacks = set.Rows.eq(codes);
+            if (lacks.any(1).ne(lacks.all(1)).any().ToBoolean())
+                throw new InvalidDataException($"{path}: an item has '{name}' codes of some levels alone, expected all or none");
         }
     }
 }

@@ -122,9 +122,10 @@ internal sealed class RankerPass<T>
             return;
         }
         rows.Clear();
+        CodeRows codes = _model.Sets[set].OpenRows();
         for (int item = 0; item < _batch.Items.Length; item++)
         {
-            foreach (long code in CodesOf(set, _batch.Items[item]))
+            foreach (long code in codes[_batch.Items[item]])
                 Add(table.Slice((int)code * _dimension, _dimension), rows.Slice(item * _dimension, _dimension));
         }
     }
@@ -138,20 +139,12 @@ internal sealed class RankerPass<T>
                 rows.Slice(item * _dimension, _dimension).CopyTo(table[(_batch.Items[item] * _dimension)..]);
             return;
         }
+        CodeRows codes = _model.Sets[set].OpenRows();
         for (int item = 0; item < _batch.Items.Length; item++)
         {
-            foreach (long code in CodesOf(set, _batch.Items[item]))
+            foreach (long code in codes[_batch.Items[item]])
                 Add(rows.Slice(item * _dimension, _dimension), table.Slice((int)code * _dimension, _dimension));
         }
-    }
-
-    // Rows of the code table; none where the item has no codes, of any level.
-    private ReadOnlySpan<long> CodesOf(int set, int item)
-    {
-        CodeTable codes = _model.Sets[set];
-        int levels = (int)codes.Rows.shape[1];
-        ReadOnlySpan<long> own = MemoryMarshal.Cast<byte, long>(codes.Rows.bytes).Slice(item * levels, levels);
-        return own[0] < codes.Table.shape[0] ? own : [];
     }
 
     private void CopyRows(ReadOnlySpan<T> from, int[] places, Span<T> rows)

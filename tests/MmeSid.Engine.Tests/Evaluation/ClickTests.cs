@@ -207,6 +207,33 @@ public sealed class ClickTests : IDisposable
     }
 
     [Fact]
+    public void ValidationSamplesKnowNothingOfTheTest()
+    {
+        const int Items = 300, Users = 40;
+        foreach (NegativeItems negatives in Enum.GetValues<NegativeItems>())
+        {
+            var options = new HeldOutSampleOptions { NegativesPerClick = 3, Negatives = negatives };
+            ClickSample[] validation = HeldOutSamples.Draw(Log(last: 0), options with { Which = HeldOut.Validation });
+            // Whatever the last click is.
+            Assert.Equal(validation, HeldOutSamples.Draw(Log(last: 150), options with { Which = HeldOut.Validation }));
+            // The same user and the same click before it, other numbers: hardly anyone is shown the same item in both parts.
+            ClickSample[] test = HeldOutSamples.Draw(Log(last: 0), options);
+            Assert.InRange(validation.Zip(test).Count(pair => !pair.First.IsClicked && pair.First.Item == pair.Second.Item), 0, Users * 3 / 20);
+        }
+        // Of eight items the user clicked seven, the last of them in the test: the validation draws that one and what was never clicked.
+        ClickLog almost = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3, 4, 5, 6, 7], [8]]));
+        Assert.Equal(["7", "8"], Drawn(HeldOut.Validation));
+        Assert.Equal(["8"], Drawn(HeldOut.Test));
+
+        string[] Drawn(HeldOut which) => [.. HeldOutSamples.Draw(almost, new HeldOutSampleOptions { Which = which, NegativesPerClick = 40 })
+            .Where(sample => !sample.IsClicked).Select(sample => almost.Clicks.Items[sample.Item]).Distinct().Order(StringComparer.Ordinal)];
+
+        // Every item is clicked in training by users without a test, so that all can be drawn.
+        static ClickLog Log(int last) => ClickLog.Of(InteractionSequences.FromItems(
+            [.. Enumerable.Range(0, Users).Select(user => (IReadOnlyList<long>)[1 + (7 * user) % Items, 2 + (7 * user) % Items, 1 + (7 * user + last) % Items]), .. Enumerable.Range(1, Items).Select(item => (long)item).Chunk(2)]));
+    }
+
+    [Fact]
     public void ScoresComeBackFromTheirFileBitForBit()
     {
         ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3], [4, 3, 2]]));

@@ -222,24 +222,33 @@ public sealed class RankerTests : IDisposable
         long Item(int user, int from) => 1L + (user % 2 * 20) + from + random.NextInt(10);
     }
 
-    [Fact]
-    public void HeldOutClicksChangeNoByte()
+    [Theory]
+    [InlineData(NegativeItems.Uniform)]
+    [InlineData(NegativeItems.Popularity)]
+    public void HeldOutClicksChangeNoByte(NegativeItems negatives)
     {
-        foreach (NegativeItems negatives in Enum.GetValues<NegativeItems>())
-        {
-            byte[] one = Trained([[1, 2, 3, 4, 5], [2, 3, 4, 1], [5, 4, 3, 2, 1], [6, 7]], negatives), other = Trained([[1, 2, 3, 5, 4], [2, 3, 1, 4], [5, 4, 3, 1, 2], [6, 7]], negatives);
-            Assert.Equal(one, other);
-            Assert.NotEqual(one, Trained([[2, 1, 3, 4, 5], [2, 3, 4, 1], [5, 4, 3, 2, 1], [6, 7]], negatives));
-        }
+        // Items up to 40 are in training parts, so that held-out clicks change nothing of the catalogue.
+        long[][] clicks = [.. Enumerable.Range(0, 20).Select(user => (long[])[.. Enumerable.Range(0, 3).Select(i => 1L + (((7 * user) + (3 * i)) % 40)), 1 + (user % 9), 10 + user])];
+        long[][] others = [.. Enumerable.Range(1, 20).Select(item => (long[])[item, item + 20])];
+        (byte[] Weights, double?[] Scores) one = Trained(clicks, KeptEpoch.Best);
+        // The last click: not even which epoch is kept.
+        (byte[] Weights, double?[] Scores) replaced = Trained([.. clicks.Select(own => (long[])[.. own[..^1], 41 - own[^1]])], KeptEpoch.Best);
+        Assert.Equal(one.Scores, replaced.Scores);
+        Assert.Equal(one.Weights, replaced.Weights);
+        // The click before it judges the epochs, and that alone.
+        (byte[] Weights, double?[] Scores) judged = Trained([.. clicks.Select(own => (long[])[.. own[..^2], 30 + (own[0] % 9), own[^1]])], KeptEpoch.Last);
+        Assert.NotEqual(one.Scores, judged.Scores);
+        Assert.Equal(Trained(clicks, KeptEpoch.Last).Weights, judged.Weights);
+        // What is trained on counts.
+        Assert.NotEqual(one.Weights, Trained([.. clicks.Select(own => (long[])[own[1], own[0], .. own[2..]])], KeptEpoch.Best).Weights);
 
-        static byte[] Trained(long[][] items, NegativeItems negatives)
+        (byte[] Weights, double?[] Scores) Trained(long[][] items, KeptEpoch keep)
         {
             manual_seed(5);
-            ClickLog log = ClickLog.Of(InteractionSequences.FromItems(items));
+            ClickLog log = ClickLog.Of(InteractionSequences.FromItems([.. items, .. others]));
             using var model = new Ranker(log.Clicks.Items, [], s_small with { Negatives = negatives }, false, 1);
-            // The last epoch alone: validation chooses nothing.
-            _ = TrainingLoop.Run(new RankerLearner(model, log, RankerCatalogue.Of(log, [], false), seed: 1), new LoopOptions { Epochs = 3, Keep = KeptEpoch.Last }, cancellation: TestContext.Current.CancellationToken);
-            return [.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())];
+            LoopResult result = TrainingLoop.Run(new RankerLearner(model, log, RankerCatalogue.Of(log, [], false), seed: 1), new LoopOptions { Epochs = 3, Keep = keep }, cancellation: TestContext.Current.CancellationToken);
+            return ([.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())], [.. result.Epochs.Select(epoch => epoch.Score)]);
         }
     }
 
@@ -336,6 +345,19 @@ public sealed class RankerTests : IDisposable
             model.Sets[1].Rows.fill_(10);
         Write(path, description);
         Assert.Contains("an item has a 'audio' code outside of the table of 9", Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
+        // 9 is no code: an item has none of any level, or one of every.
+        using (no_grad())
+        {
+            _ = model.Sets[1].Rows.fill_(9);
+            _ = model.Sets[1].Rows.narrow(1, 0, 1).fill_(0);
+        }
+        Write(path, description);
+        Assert.Contains("'audio' codes of some levels alone", Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
+        using (no_grad())
+            model.Sets[1].Rows.fill_(9);
+        Write(path, description);
+        using (RankerModel opened = RankerModel.Open(ModelFolder.Open(path)))
+            Assert.Equal(new RankerScorer(model).Score(Samples()), opened.Scorer.Score(Samples()));
 
         void Write(string folder, ModelDescription what)
         {
