@@ -46,9 +46,9 @@ internal static unsafe class IntegerProduct
     /// <summary>Values in a 32-bit word.</summary>
     public static int ValuesPerWord(IntegerFormat format) => format == IntegerFormat.Int8 ? 4 : 2;
 
-    private static bool HasNarrowInt8 => AvxVnni.IsSupported && Vector256.IsHardwareAccelerated;
+    internal static bool HasNarrowInt8 => AvxVnni.IsSupported && Vector256.IsHardwareAccelerated;
 
-    private static bool HasWideInt16 => Avx512BW.IsSupported && Vector512.IsHardwareAccelerated;
+    internal static bool HasWideInt16 => Avx512BW.IsSupported && Vector512.IsHardwareAccelerated;
 
     /// <summary>Multiplies a tile of rows with codewords.</summary>
     /// <param name="format">Of both.</param>

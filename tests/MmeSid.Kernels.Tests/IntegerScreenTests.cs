@@ -1,0 +1,184 @@
+using MmeSid.Kernels.Scalar;
+using MmeSid.Kernels.Simd;
+
+namespace MmeSid.Kernels.Tests;
+
+/// <summary>
+/// The parts of the integer screens: exact products, a rotation that is one, integers that lose what is measured; and rows that lie as far on the wrong
+/// side as their bound allows, so that a margin that loses a term, or a tenth of itself, gives a wrong code.
+/// </summary>
+public sealed unsafe class IntegerScreenTests
+{
+    private const int kDimension = 64;
+
+    public static TheoryData<bool, bool> Tiles() => new() { { false, false }, { false, true }, { true, false }, { true, true } };
+
+    [Theory, MemberData(nameof(Tiles))]
+    public void Integer_products_are_exact(bool isInt8, bool native)
+    {
+        IntegerFormat format = isInt8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
+        Assert.SkipUnless(native ? VnniLibrary.IsPresent : isInt8 ? IntegerProduct.HasNarrowInt8 : IntegerProduct.HasWideInt16, "this processor, or this build, has no such instructions");
+        foreach (int words in (int[])[1, 2, 7, 32])
+        {
+            const int kPanels = 4, kStride = kPanels * IntegerProduct.kCodesPerPanel;
+            var random = new Random(words);
+            int perWord = IntegerProduct.ValuesPerWord(format), values = words * perWord;
+            // Rows s8 or s16; codewords u8 or s16; both reach their ends.
+            int[][] rows = Values(Product.kRowsPerTile, isInt8 ? -127 : -5000, isInt8 ? 127 : 5000), codewords = Values(kStride, isInt8 ? 1 : -5000, isInt8 ? 255 : 5000);
+            using RowMatrix tile = new(words, Product.kRowsPerTile), panels = new(kPanels * words, IntegerProduct.kCodesPerPanel), products = new(Product.kRowsPerTile, kStride);
+            fixed (float* tileStart = tile.Rows(0, words), panelStart = panels.Rows(0, kPanels * words), productStart = products.Rows(0, Product.kRowsPerTile))
+            {
+                int* tileWords = (int*)tileStart, panelWords = (int*)panelStart, results = (int*)productStart;
+                for (int i = 0; i < values; i++)
+                {
+                    for (int r = 0; r < rows.Length; r++)
+                        Put(tileWords + i / perWord * Product.kRowsPerTile + r, i % perWord, rows[r][i]);
+                    for (int c = 0; c < codewords.Length; c++)
+                        Put(panelWords + (c / IntegerProduct.kCodesPerPanel * words + i / perWord) * IntegerProduct.kCodesPerPanel + c % IntegerProduct.kCodesPerPanel, i % perWord, codewords[c][i]);
+                }
+                switch (isInt8, native)
+                {
+                    case (true, true): VnniLibrary.Int8Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (true, false): IntegerProduct.Int8Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (false, true): VnniLibrary.Int16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (false, false): IntegerProduct.Int16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                }
+                for (int r = 0; r < rows.Length; r++)
+                {
+                    for (int c = 0; c < codewords.Length; c++)
+                        Assert.Equal(rows[r].Zip(codewords[c], (a, b) => a * b).Sum(), results[r * kStride + c]);
+                }
+            }
+
+            int[][] Values(int count, int low, int high) => [.. Enumerable.Range(0, count).Select(i => Enumerable.Range(0, values).Select(_ => i == 0 ? low : i == 1 ? high : random.Next(low, high + 1)).ToArray())];
+
+            void Put(int* word, int place, int value)
+            {
+                if (isInt8)
+                    ((byte*)word)[place] = (byte)value;
+                else
+                    ((short*)word)[place] = (short)value;
+            }
+        }
+    }
+
+    [Theory, InlineData(1), InlineData(64), InlineData(200), InlineData(384), InlineData(768), InlineData(1280)]
+    public void The_rotation_keeps_products_and_spreads_what_stands_in_one_place(int dimension)
+    {
+        var rotation = new HadamardRotation(dimension);
+        var random = new Random(dimension);
+        double[] left = Row(_ => random.NextDouble() - 0.5), right = Row(_ => random.NextDouble() - 0.5), spike = Row(i => i == dimension / 2 ? 1 : 0);
+        double product = left.Zip(right, (a, b) => a * b).Sum(), norm = Norm(left);
+        float[] single = [.. left.Select(value => (float)value)];
+        left = [.. single.Select(value => (double)value)];
+
+        foreach (double[] row in (double[][])[left, right, spike])
+            rotation.Apply(row.AsSpan());
+        fixed (float* values = single)
+            rotation.Apply(values);
+
+        Assert.Equal(product, left.Zip(right, (a, b) => a * b).Sum(), 1e-6 * norm * Norm(right));
+        Assert.Equal(1, Norm(spike), 1e-12);
+        // 64 values are spread over at least 64 places, 768 over all: none holds more than a few times its share.
+        Assert.InRange(spike.Max(Math.Abs), 0, 4 / Math.Sqrt(Math.Min(rotation.Width, 256)));
+        double error = Norm([.. single.Zip(left, (a, b) => a - b)]);
+        Assert.InRange(error, 0, Bounds.Float32 * HadamardRotation.kDepth * norm);
+
+        double[] Row(Func<int, double> value) => [.. Enumerable.Range(0, rotation.Width).Select(i => i < dimension ? value(i) : 0)];
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public void Rounding_to_integers_loses_what_is_measured(bool isInt8)
+    {
+        IntegerFormat format = isInt8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
+        const int kWidth = 128;
+        var random = new Random(1);
+        float* row = stackalloc float[kWidth];
+        byte* integers = stackalloc byte[kWidth * sizeof(short)];
+        foreach (float scale in (float[])[1, 1e-20f, 1e-39f, 1e18f, 0])
+        {
+            for (int i = 0; i < kWidth; i++)
+                row[i] = scale * (random.NextSingle() - 0.5f) * (i == 3 ? 30 : 1);
+            float largest = new ReadOnlySpan<float>(row, kWidth).ToArray().Max(MathF.Abs);
+            double norm = EncodeLevel.OperandNorm(new ReadOnlySpan<float>(row, kWidth));
+
+            double lost = IntegerRows.Round(format, row, kWidth, largest, norm, integers, out float step, out int sum);
+
+            double[] differences = [.. Enumerable.Range(0, kWidth).Select(i => row[i] - (double)step * Integer(i))];
+            Assert.InRange(lost, Norm(differences), 1.001 * Norm(differences) + 1e-20);
+            Assert.Equal(isInt8 ? Enumerable.Range(0, kWidth).Sum(Integer) : 0, sum);
+            if (scale is 1 or 1e18f)
+                Assert.InRange(lost, 0, step * Math.Sqrt(kWidth) / 2);
+
+            int Integer(int i) => isInt8 ? ((sbyte*)integers)[i] : ((short*)integers)[i];
+        }
+    }
+
+    /// <summary>Formats, and whether the row or the codewords are what the integers do not hold.</summary>
+    public static TheoryData<SimdScreen, bool> Edges() => new() { { SimdScreen.Int8, false }, { SimdScreen.Int8, true }, { SimdScreen.Int16, false }, { SimdScreen.Int16, true } };
+
+    [Theory, MemberData(nameof(Edges))]
+    public void Rows_on_the_edge_of_the_bound_keep_their_codes(SimdScreen screen, bool ofCodewords)
+    {
+        IntegerFormat format = screen == SimdScreen.Int8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
+        Assert.SkipUnless(IntegerProduct.IsSupported(format), "this processor has no instructions for this format");
+        // Everything is laid out as the integers see it, and rotated back.
+        double[][] rotation = Rotation(screen == SimdScreen.Int8);
+        double share = 0;
+        var rows = new List<float>();
+        var codewords = new List<float>();
+        // Codewords w and −w, so that their mean is 0 and their scores ∓ 2 x·w. What is lost stands in the direction of the other operand, all of it: x·w = x̂·ŵ + lost.
+        // x̂·ŵ takes back the share of the lost that is at hand: the integers say −w, the numbers w.
+        const int kOnes = kDimension - 1, kSteps = 64;
+        double[] flat = [.. Enumerable.Range(0, kDimension).Select(i => i == 0 ? 0.0 : 1)];
+        if (!ofCodewords)
+            codewords.AddRange([.. Back(flat, 1), .. Back(flat, -1)]);
+        for (int i = 0; i < kSteps; i++)
+        {
+            share = 0.3 + 0.65 * i / kSteps;
+            // Integers 0 and −1 whose sum is −share · Σ lost; the first place makes the step 1.
+            double[] rounded = [IntegerRows.Largest(format), .. Enumerable.Range(0, kOnes).Select(j => j < share * 0.49 * kOnes ? -1.0 : 0)];
+            double[] row = [.. rounded.Select((value, j) => j == 0 ? value : value + 0.49)];
+            if (ofCodewords)
+                codewords.AddRange([.. Back(row, 1), .. Back(row, -1)]);
+            else
+                rows.AddRange(Back(row, 1));
+        }
+        if (ofCodewords)
+            rows.AddRange(Back(flat, 1));
+        int plans = ofCodewords ? kSteps : 1, perPlan = 2 * kDimension;
+        for (int p = 0; p < plans; p++)
+        {
+            var plan = new EncodePlan(PlanKind.Residual, kDimension, [codewords.GetRange(p * perPlan, perPlan).ToArray()]);
+            ushort[] expected = Encode(new ScalarBackend(), plan, [.. rows]);
+            Assert.All(expected, code => Assert.Equal(0, code));
+            Assert.Equal(expected, Encode(new SimdBackend(1, screen), plan, [.. rows]));
+        }
+
+        float[] Back(double[] values, double sign) => [.. Enumerable.Range(0, kDimension).Select(i => (float)(sign * Enumerable.Range(0, kDimension).Sum(j => rotation[i][j] * values[j])))];
+    }
+
+    // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
+    private static double[][] Rotation(bool isRotated)
+    {
+        var hadamard = new HadamardRotation(kDimension);
+        return [.. Enumerable.Range(0, kDimension).Select(i =>
+        {
+            double[] unit = new double[kDimension];
+            unit[i] = 1;
+            if (isRotated)
+                hadamard.Apply(unit.AsSpan());
+            return unit;
+        })];
+    }
+
+    private static ushort[] Encode(IBackend backend, EncodePlan plan, float[] rows)
+    {
+        using IEncoder encoder = backend.CreateEncoder(plan);
+        ushort[] codes = new ushort[rows.Length / plan.Dimension * plan.Levels];
+        encoder.Encode(new RowView(rows, plan.Dimension), codes);
+        return codes;
+    }
+
+    private static double Norm(double[] values) => Math.Sqrt(values.Sum(value => value * value));
+}
