@@ -28,11 +28,8 @@ internal static class EncodeRun
         {
             EncodeReport report = encoder!.Encode(rows.View(0, (int)rows.Count), codes);
             string check = Check(rows, rows.Count, plan, codes, checkAll ? rows.Count : SampleRows(plan));
-            Timing time = context.TimeWithCeiling(() =>
-            {
-                using IEncoder prepared = backend.CreateEncoder(plan);
-                prepared.Encode(rows.View(0, (int)rows.Count), codes);
-            }, threads);
+            Timing time = Time(backend);
+            Timing? plain = encoder.Screen.StartsWith("float32", StringComparison.Ordinal) || encoder.Screen.Length == 0 ? null : Time(new SimdBackend(threads, SimdScreen.Float32));
             int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
             return new Figure
             {
@@ -48,10 +45,20 @@ internal static class EncodeRun
                 Operations = 2.0 * rows.Count * rows.Dimension * codesInAll,
                 Ceiling = context.Ceilings.For(threads).Fp32,
                 Rechecked = report.RecheckedShare,
+                Screen = encoder.Screen,
+                Open = report.OpenShare,
+                Candidates = report.Open == 0 ? null : (double)report.OpenCandidates / report.Open,
+                OverFloat32 = plain?.Median / time.Median,
                 Preparation = preparation,
                 Check = check,
             };
         }
+
+        Timing Time(SimdBackend with) => context.TimeWithCeiling(() =>
+        {
+            using IEncoder prepared = with.CreateEncoder(plan);
+            prepared.Encode(rows.View(0, (int)rows.Count), codes);
+        }, threads);
     }
 
     /// <summary>Rows that an oracle check of a sample compares.</summary>

@@ -45,6 +45,18 @@ internal sealed record Figure
     /// <summary>Share of the decisions that were re-checked; null where nothing is certified.</summary>
     public double? Rechecked { get; init; }
 
+    /// <summary>What the fast pass calculated in.</summary>
+    public string Screen { get; init; } = "";
+
+    /// <summary>Share of the decisions that a screen in integers left open; null where there is none.</summary>
+    public double? Open { get; init; }
+
+    /// <summary>Codewords that were left to an open decision, on average.</summary>
+    public double? Candidates { get; init; }
+
+    /// <summary>Speed over that of the float32 screen in the same run.</summary>
+    public double? OverFloat32 { get; init; }
+
     /// <summary>Share of the decisions that float64 left to exact arithmetic; null where that is not counted.</summary>
     public double? Undecided { get; init; }
 

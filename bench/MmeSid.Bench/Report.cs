@@ -58,7 +58,7 @@ internal static class Report
 
     private static string Line(Figure figure, IEnumerable<Column> columns) =>
         string.Join(" · ", columns.Select(column => (column.Name, Value: column.Value(figure))).Where(cell => cell.Value.Length > 0)
-            .Select(cell => cell.Name is "n" or "d" or "K" or "L" or "re-checked" or "checked" or "undecided" or "prepared" or "allocated" or "GFLOP/s" or "TFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
+            .Select(cell => cell.Name is "open" or "candidates" or "× float32" or "n" or "d" or "K" or "L" or "re-checked" or "checked" or "undecided" or "prepared" or "allocated" or "GFLOP/s" or "TFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
 
     private static string MachinePage(IReadOnlyList<SuiteResult> results)
     {
@@ -134,6 +134,10 @@ internal static class Report
         s_gigaflops,
         new("% of ceiling", true, figure => figure.CeilingShare is { } share ? Number(100 * share, "F0") + " %" : ""),
         new("% of it meanwhile", true, figure => figure.CeilingShareMeanwhile is { } share ? Number(100 * share, "F0") + " %" : ""),
+        new("screen", false, figure => figure.Screen),
+        new("× float32", true, figure => figure.OverFloat32 is { } ratio ? Number(ratio, "F2") : ""),
+        new("open", true, figure => figure.Open is { } share and > 0 ? Number(100 * share, "0.##") + " %" : ""),
+        new("candidates", true, figure => figure.Candidates is { } count ? Number(count, "F2") : ""),
         new("re-checked", true, figure => figure.Rechecked is { } share ? Number(100 * share, "0.###") + " %" : ""),
         new("undecided", true, figure => figure.Undecided is { } share ? Number(100 * share, "0.#####") + " %" : ""),
         new("prepared", true, figure => figure.Preparation is { } seconds ? Seconds(seconds) : ""),

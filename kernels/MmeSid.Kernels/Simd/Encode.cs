@@ -28,12 +28,13 @@ public sealed partial class SimdBackend
 /// </summary>
 internal sealed class SimdEncoder : IEncoder
 {
-    // Multiply-adds of the rows that a pass is tried on, per thread; and how many rows that is at most.
+    // Rows that a pass is tried on: these multiply-adds per thread, but no more than so many rows.
     private const double kTrialOperations = 1e9;
     private const int kMostTrialRows = 4096;
+    private const int kRounds = 2;
 
-    // A call is long enough when its rows are this many times those of a trial.
-    private const int kTrialsPerCall = 12;
+    // Trials begin when as many rows have come as this many trials take: who encodes few rows is not made to prepare passes.
+    private const int kTrialsWorth = 12;
 
     // An integer screen that gains less is not worth its memory.
     private const double kLeastGain = 1.05;
@@ -42,12 +43,18 @@ internal sealed class SimdEncoder : IEncoder
     private readonly float[] _centre;
     private readonly double[] _largestNorms;
     private readonly int _threads;
+    private readonly EncodeForm _form;
+    private readonly int _trialRows;
+    // Integer formats that may be tried.
     private readonly IntegerFormat[] _formats;
     private readonly Lock _trying = new();
-    private readonly EncodeForm _form;
-    // Null until the first call.
-    private IEncodePass? _pass;
-    private bool _isChosen;
+    // Serves until one is chosen, maybe on another thread, and lives as long as the encoder.
+    private readonly IEncodePass? _float;
+    // Those that are tried, that one first.
+    private IEncodePass[] _tried = [];
+    private readonly List<double> _seconds = [];
+    private long _rowsSeen;
+    private volatile IEncodePass? _chosen;
     private bool _disposed;
 
     public SimdEncoder(EncodePlan plan, EncodeOptions options, int threads, SimdScreen screen = SimdScreen.Fastest)
@@ -59,15 +66,19 @@ internal sealed class SimdEncoder : IEncoder
         bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
         _form = isWide ? EncodeForm.Wide : EncodeForm.Residual;
         _formats = isWide ? [] : [.. Wanted(screen).Where(format => IntegerPass.Supports(plan, format))];
-        if (screen is not (SimdScreen.Fastest or SimdScreen.Float32) && _formats.Length > 0)
-            Choose(CreatePass(_formats[0]));
-        else if (_formats.Length == 0)
-            Choose(CreatePass(null));
+        if (_formats.Length > 0 && screen != SimdScreen.Fastest)
+            _chosen = CreatePass(_formats[0]);
+        else
+            _float = CreatePass(null);
+        if (_formats.Length == 0)
+            _chosen = _float;
+        double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
+        _trialRows = Product.PaddedRows((int)Math.Clamp(kTrialOperations * threads / operations, 4 * threads * Product.kRowsPerTile, kMostTrialRows));
     }
 
     public EncodePlan Plan => _plan;
 
-    public string Screen => _isChosen ? _pass!.Name : "";
+    public string Screen => _chosen?.Name ?? "";
 
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
@@ -75,22 +86,21 @@ internal sealed class SimdEncoder : IEncoder
         EncodeArguments.Check(_plan, rows, codes, squaredErrors);
         EncodeReport report = default;
         int tried = 0;
-        if (!_isChosen)
+        if (_chosen is null)
         {
             lock (_trying)
-            {
-                if (!_isChosen && rows.Count / kTrialsPerCall >= TrialRows)
-                    tried = Try(rows, codes, squaredErrors, ref report);
-                _pass ??= CreatePass(null);
-            }
+                tried = Try(rows, codes, squaredErrors, ref report);
         }
-        return report + Run(_pass!, rows, codes, squaredErrors, tried, rows.Count - tried);
+        return report + Run(_chosen ?? _float!, rows, codes, squaredErrors, tried, rows.Count - tried);
     }
 
     public void Dispose()
     {
         _disposed = true;
-        _pass?.Dispose();
+        _float?.Dispose();
+        _chosen?.Dispose();
+        foreach (IEncodePass pass in _tried)
+            pass.Dispose();
     }
 
     /// <summary>m: the mean of the first level's codewords, float64 sums rounded once. Any finite vector gives the same codes.</summary>
@@ -123,63 +133,40 @@ internal sealed class SimdEncoder : IEncoder
         _ => [IntegerFormat.Int8, IntegerFormat.Int16],
     };
 
-    private int TrialRows
-    {
-        get
-        {
-            double operations = 0;
-            for (int level = 0; level < _plan.Levels; level++)
-                operations += (double)_plan.Dimension * _plan.CodeCount(level);
-            return Product.PaddedRows((int)Math.Clamp(kTrialOperations * _threads / operations, 4 * _threads * Product.kRowsPerTile, kMostTrialRows));
-        }
-    }
-
     private IEncodePass CreatePass(IntegerFormat? format) => format is { } integers
         ? new IntegerPass(_plan, _centre, _largestNorms, integers, _threads)
         : new FloatPass(_plan, _centre, _largestNorms, _form, _threads);
 
-    private void Choose(IEncodePass pass)
-    {
-        _pass = pass;
-        Volatile.Write(ref _isChosen, true);
-    }
-
-    // Encodes the first rows by each pass in turn, twice, and keeps the fastest; returns how many rows that were.
+    // Encodes the first rows by one pass after the other, each twice, over several calls where one has too few; returns how many rows that were.
     private int Try(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
     {
-        const int kRounds = 2;
-        IEncodePass[] passes = [CreatePass(null), .. _formats.Select(format => CreatePass(format))];
-        double[] seconds = [.. passes.Select(_ => double.PositiveInfinity)];
+        _rowsSeen += rows.Count;
+        if (_rowsSeen < (long)kTrialsWorth * _trialRows)
+            return 0;
+        if (_tried.Length == 0)
+            _tried = [_float!, .. _formats.Select(format => CreatePass(format))];
         int tried = 0;
-        try
+        for (; _chosen is null && rows.Count - tried >= _trialRows; tried += _trialRows)
         {
-            for (int round = 0; round < kRounds; round++)
-            {
-                for (int i = 0; i < passes.Length; i++)
-                {
-                    long start = Stopwatch.GetTimestamp();
-                    report += Run(passes[i], rows, codes, squaredErrors, tried, TrialRows);
-                    seconds[i] = Math.Min(seconds[i], Stopwatch.GetElapsedTime(start).TotalSeconds);
-                    tried += TrialRows;
-                }
-            }
+            long start = Stopwatch.GetTimestamp();
+            report += Run(_tried[_seconds.Count % _tried.Length], rows, codes, squaredErrors, tried, _trialRows);
+            _seconds.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            if (_seconds.Count == kRounds * _tried.Length)
+                Choose();
         }
-        catch
-        {
-            foreach (IEncodePass pass in passes)
-                pass.Dispose();
-            throw;
-        }
-        int best = seconds.IndexOf(seconds.Min());
-        if (seconds[best] * kLeastGain > seconds[0])
-            best = 0;
-        for (int i = 0; i < passes.Length; i++)
-        {
-            if (i != best)
-                passes[i].Dispose();
-        }
-        Choose(passes[best]);
         return tried;
+    }
+
+    private void Choose()
+    {
+        double Best(int pass) => Enumerable.Range(0, kRounds).Min(round => _seconds[round * _tried.Length + pass]);
+        int best = Enumerable.Range(0, _tried.Length).MinBy(Best);
+        if (Best(best) * kLeastGain > Best(0))
+            best = 0;
+        foreach (IEncodePass pass in _tried.Skip(1).Where(pass => pass != _tried[best]))
+            pass.Dispose();
+        _chosen = _tried[best];
+        _tried = [];
     }
 
     private EncodeReport Run(IEncodePass pass, RowView rows, Span<ushort> codes, Span<float> squaredErrors, int first, int count) =>

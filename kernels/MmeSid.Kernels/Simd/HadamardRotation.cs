@@ -16,7 +16,6 @@ internal sealed unsafe class HadamardRotation
     /// <summary>Additions that lead to a value of the result, one after the other, at most: 8 for each round of 256 values.</summary>
     public const int kDepth = kRounds * 8;
 
-    private readonly int _dimension;
     // ± the scale of the transform that follows, [round][Width].
     private readonly float[][] _signs;
     // The chunks of each round in the order in which they are transformed together.
@@ -25,7 +24,6 @@ internal sealed unsafe class HadamardRotation
     /// <summary>The rotation of rows of <paramref name="dimension"/> values, always the same one.</summary>
     public HadamardRotation(int dimension)
     {
-        _dimension = dimension;
         Width = Padded(dimension);
         int chunks = Width / kChunk;
         ulong state = kSeed;
@@ -81,41 +79,6 @@ internal sealed unsafe class HadamardRotation
                     Four(row, signs, order + at);
             }
         }
-    }
-
-    /// <summary>The same in float64.</summary>
-    public void Apply(Span<double> row)
-    {
-        for (int round = 0; round < kRounds; round++)
-        {
-            for (int i = 0; i < Width; i++)
-                row[i] *= _signs[round][i];
-            int chunks = Width / kChunk, at = 0;
-            while (at < chunks)
-            {
-                int group = at + kLarge <= chunks ? kLarge : kSmall;
-                Transform(row, _order[round].AsSpan(at, group));
-                at += group;
-            }
-        }
-    }
-
-    private static void Transform(Span<double> row, ReadOnlySpan<int> chunks)
-    {
-        int width = chunks.Length * kChunk;
-        Span<double> group = stackalloc double[kLarge * kChunk];
-        for (int i = 0; i < width; i++)
-            group[i] = row[chunks[i / kChunk] * kChunk + i % kChunk];
-        for (int step = 1; step < width; step *= 2)
-        {
-            for (int i = 0; i < width; i++)
-            {
-                if ((i & step) == 0)
-                    (group[i], group[i + step]) = (group[i] + group[i + step], group[i] - group[i + step]);
-            }
-        }
-        for (int i = 0; i < width; i++)
-            row[chunks[i / kChunk] * kChunk + i % kChunk] = group[i];
     }
 
     // Each chunk by itself, then the same place of all chunks with each other.

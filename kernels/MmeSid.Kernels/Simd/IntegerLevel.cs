@@ -13,9 +13,6 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // Of the float64 evaluation of a rotated codeword, relative to its norm: far more than HadamardRotation.kDepth roundings.
-    private const double kRotationError = 64 * Bounds.Float64;
-
     private readonly float[] _steps;
     private readonly void* _panels;
     // [K, Width] rounded to float32. Pinned.
@@ -28,9 +25,9 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     public IntegerLevel(EncodePlan plan, int level, float[] centre, IntegerFormat format, HadamardRotation? rotation, int threads)
         : base(plan, level, centre, EncodeForm.Residual, threads, PackedCodewords.kCodesMultiple)
     {
-        int d = plan.Dimension, perWord = IntegerProduct.ValuesPerWord(format);
+        int d = plan.Dimension;
         Width = rotation?.Width ?? IntegerRows.Padded(format, d);
-        Words = Width / perWord;
+        Words = Width / IntegerProduct.ValuesPerWord(format);
         _steps = GC.AllocateArray<float>(PaddedCodes, pinned: true);
         _codewords = GC.AllocateUninitializedArray<float>(checked(CodeCount * Width), pinned: true);
         nuint bytes = checked((nuint)PaddedCodes * (nuint)Words * sizeof(int));
@@ -38,18 +35,26 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
         // Padding codewords multiply to anything; their bias is +∞.
         NativeMemory.Clear(_panels, bytes);
 
+        double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
+        CodewordRounding = rounding * MaximumNorm;
         double[] errors = new double[CodeCount], norms = new double[CodeCount];
-        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new double[Width], (k, _, values) =>
+        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new int[Words], (k, _, words) =>
         {
-            ReadOnlySpan<float> codeword = plan.Codeword(level, k);
-            TensorPrimitives.ConvertTruncating(codeword, values.AsSpan(0, d));
-            for (int i = 0; i < d && level == 0; i++)
-                values[i] -= centre[i];
-            Array.Clear(values, d, Width - d);
-            rotation?.Apply(values.AsSpan());
-            TensorPrimitives.ConvertTruncating<double, float>(values, _codewords.AsSpan(k * Width, Width));
-            (_steps[k], errors[k], norms[k]) = Pack(values, format, k);
-            return values;
+            Span<float> codeword = new(Codeword(k), Width);
+            Subtrahend(k).CopyTo(codeword);
+            codeword[d..].Clear();
+            rotation?.Apply(Codeword(k));
+            fixed (int* integers = words)
+            {
+                double norm = EncodeLevel.OperandNorm(codeword);
+                double lost = IntegerRows.Round(format, Codeword(k), Width, MathF.Abs(TensorPrimitives.MaxMagnitude<float>(codeword)), norm, integers, out _steps[k], out int _);
+                (errors[k], norms[k]) = (lost + rounding * norm, norm + lost);
+                // int8 is stored as u8, 128 more.
+                int* packed = Panels + (nint)(k / IntegerProduct.kCodesPerPanel) * Words * IntegerProduct.kCodesPerPanel + k % IntegerProduct.kCodesPerPanel;
+                for (int i = 0; i < Words; i++)
+                    packed[i * IntegerProduct.kCodesPerPanel] = format == IntegerFormat.Int8 ? integers[i] ^ unchecked((int)0x80808080) : integers[i];
+            }
+            return words;
         }, _ => { });
         _largestError = TensorPrimitives.Max<double>(errors);
         _largestNorm = TensorPrimitives.Max<double>(norms);
@@ -77,8 +82,8 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     /// <summary>A codeword as the float32 operand rows meet it.</summary>
     public float* Codeword(int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_codewords)) + (nint)code * Width;
 
-    /// <summary>What rounding codewords to float32 can do to an operand that one is taken from.</summary>
-    public double CodewordRounding => Bounds.Float32 * MaximumNorm;
+    /// <summary>Bound of ‖w − Codeword‖: centring and each addition of the rotation round once.</summary>
+    public double CodewordRounding { get; }
 
     /// <summary>E of the integer scores (docs/exactness.md §8).</summary>
     /// <param name="norm">‖r̂‖ of the float32 operand row.</param>
@@ -98,7 +103,7 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     {
         double product = norm * MaximumNorm;
         // TensorPrimitives.Dot adds in an order of its own.
-        return Error((Bounds.Chain(Width) + Bounds.Float32) * product + rowError * MaximumNorm, product);
+        return Error(Bounds.Chain(Width) * product + norm * CodewordRounding + rowError * MaximumNorm, product);
     }
 
     public void Dispose()
@@ -115,27 +120,5 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
         double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (2 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
         double error = Bounds.NormSlack(Width) * (2 * dot + assembly) + Bounds.Underflow(Width);
         return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
-    }
-
-    // One codeword: its step, ‖w − ŵ‖ and ‖ŵ‖.
-    private (float Step, double Error, double Norm) Pack(ReadOnlySpan<double> values, IntegerFormat format, int code)
-    {
-        double norm = Math.Sqrt(TensorPrimitives.SumOfSquares(values));
-        float step = IntegerRows.Step(format, Width, Math.Abs(TensorPrimitives.MaxMagnitude(values)), norm);
-        double error = 0, rounded = 0;
-        int* words = Panels + (nint)(code / IntegerProduct.kCodesPerPanel) * Words * IntegerProduct.kCodesPerPanel + code % IntegerProduct.kCodesPerPanel;
-        int perWord = IntegerProduct.ValuesPerWord(format), limit = IntegerRows.Largest(format);
-        for (int i = 0; i < Width; i++)
-        {
-            int q = step == 0 ? 0 : (int)Math.Clamp(Math.Round(values[i] / step), -limit, limit);
-            double value = (double)step * q, lost = values[i] - value;
-            error += lost * lost;
-            rounded += value * value;
-            if (format == IntegerFormat.Int8)
-                ((byte*)(words + i / perWord * IntegerProduct.kCodesPerPanel))[i % perWord] = (byte)(q + 128);
-            else
-                ((short*)(words + i / perWord * IntegerProduct.kCodesPerPanel))[i % perWord] = (short)q;
-        }
-        return (step, Math.Sqrt(error) + kRotationError * norm, Math.Sqrt(rounded));
     }
 }

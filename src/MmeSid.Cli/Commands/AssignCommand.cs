@@ -50,7 +50,7 @@ internal static class AssignCommand
             run.Results.Value("out", path);
             if (ids is not null)
                 run.Results.Value("items", EmbeddingFiles.ItemsPath(path));
-            Assignment.Report(run.Results, report);
+            Assignment.Report(run, report);
         }));
         return command;
     }

@@ -36,8 +36,9 @@ internal static class Assignment
     }
 
     /// <summary>Rows, speed, what certification cost and the error.</summary>
-    public static void Report(ResultSheet results, AssignmentReport report)
+    public static void Report(CommandRun run, AssignmentReport report)
     {
+        ResultSheet results = run.Results;
         double seconds = report.Elapsed.TotalSeconds;
         double rate = seconds > 0 ? report.Rows / seconds : 0;
         results.Value("rows", report.Rows);
@@ -46,6 +47,12 @@ internal static class Assignment
         results.Value("rows_per_second", rate, $"{Math.Round(rate):N0}");
         results.Value("rechecked_share", report.Encoding.RecheckedShare,
             $"{ResultSheet.Percent(report.Encoding.RecheckedShare)} of {report.Encoding.Decisions:N0} decisions, {report.Encoding.Exact:N0} by exact arithmetic");
+        if ((run.Verbose || run.Json) && report.Screen.Length > 0)
+        {
+            results.Value("screen", report.Screen);
+            results.Value("open_share", report.Encoding.OpenShare,
+                $"{ResultSheet.Percent(report.Encoding.OpenShare)} of the decisions were left open by integers, {(report.Encoding.Open > 0 ? (double)report.Encoding.OpenCandidates / report.Encoding.Open : 0):F1} codewords each");
+        }
         // A shadow does not tell.
         if (!double.IsNaN(report.SquaredError))
             results.Value("mean_squared_error", report.Rows > 0 ? report.SquaredError / report.Rows : 0, report.Rows > 0 ? $"{report.SquaredError / report.Rows:G6}" : "–");

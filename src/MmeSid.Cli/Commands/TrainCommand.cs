@@ -74,7 +74,7 @@ internal static class TrainCommand
         run.Results.Value("quantizer", QuantizerName.Of(options.Kind));
         run.Results.Value("trained_rows", trained.Training.TrainedRows, $"{trained.Training.TrainedRows:N0} of {trained.Training.TableRows:N0}");
         run.Results.Value("training_seconds", trained.Training.Seconds, ResultSheet.Seconds(trained.Training.Seconds));
-        Assignment.Report(run.Results, trained.Assigned);
+        Assignment.Report(run, trained.Assigned);
         Settlement.Report(run.Results, trained.Content, trained.Settled);
         if (earlier is not null)
             ReportMoves(run.Results, earlier, trained.Content);

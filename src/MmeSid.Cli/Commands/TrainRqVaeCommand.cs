@@ -48,7 +48,7 @@ internal static class TrainRqVaeCommand
         SidBundle.Write(output, bundle.Content);
         training.DeleteCheckpoint();
         run.Results.Value("out", path);
-        Assignment.Report(run.Results, bundle.Assigned);
+        Assignment.Report(run, bundle.Assigned);
         Settlement.Report(run.Results, bundle.Content, bundle.Settled);
     }
 }

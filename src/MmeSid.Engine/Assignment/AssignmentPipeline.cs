@@ -18,7 +18,11 @@ public delegate void AssignedRows(long firstRow, ReadOnlySpan<ushort> codes, Rea
 /// <param name="SquaredError">Sum over the rows of the squared distance to the reconstruction, added in row order in float64; NaN where codes come from a shadow.</param>
 /// <param name="Elapsed">Wall time of the whole pipeline.</param>
 /// <param name="KernelTime">Wall time inside the encoder, per call that it takes at once: what is left after reading and writing are hidden.</param>
-public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding, double SquaredError, TimeSpan Elapsed, TimeSpan KernelTime);
+public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding, double SquaredError, TimeSpan Elapsed, TimeSpan KernelTime)
+{
+    /// <summary>What the fast pass calculated in, see <see cref="IQuantizerEncoder.Screen"/>; empty where that is not known.</summary>
+    public string Screen { get; init; } = "";
+}
 
 /// <summary>
 /// Rows of a table in, codes out, through a ring of bounded buffers: readers fill blocks, the encoder takes them in order, the receiver takes
@@ -108,7 +112,7 @@ public static class AssignmentPipeline
             }
             EncodeReport report = encoded.Aggregate(default(EncodeReport), (sum, part) => sum + part.Report);
             TimeSpan time = encoded.Aggregate(TimeSpan.Zero, (sum, part) => sum + part.Time) / Math.Max(1, _encoders);
-            return new AssignmentReport(_table.Count, report, squaredError, default, time);
+            return new AssignmentReport(_table.Count, report, squaredError, default, time) { Screen = _encoder.Screen };
         }
 
         private Task Start(Action stage) => Task.Factory.StartNew(() =>

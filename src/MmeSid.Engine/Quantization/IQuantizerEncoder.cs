@@ -11,6 +11,9 @@ public interface IQuantizerEncoder : IDisposable
     /// <summary>Length of the rows that it takes, d: the quantizer's own unless something learned stands before it.</summary>
     int Dimension => Quantizer.Dimension;
 
+    /// <summary>For people: what the fast pass of the search calculates in, see <see cref="IEncoder.Screen"/>.</summary>
+    string Screen => "";
+
     /// <summary>Calls of <see cref="Encode(RowView, Span{ushort}, Span{float})"/> that should run at the same time, see <see cref="IEncoder.CallsAtOnce"/>.</summary>
     int CallsAtOnce { get; }
 

@@ -13,6 +13,8 @@ internal sealed class ProductEncoder(Quantizer quantizer, IEncoder[] encoders, R
 
     public Quantizer Quantizer { get; } = quantizer;
 
+    public string Screen => string.Join("; ", encoders.Select(encoder => encoder.Screen).Distinct());
+
     public int CallsAtOnce => encoders[0].CallsAtOnce;
 
     public IDisposable? Pin(RowMatrix rows) => encoders[0].Pin(rows);

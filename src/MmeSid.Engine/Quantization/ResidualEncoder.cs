@@ -7,6 +7,8 @@ internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : I
 {
     public Quantizer Quantizer { get; } = quantizer;
 
+    public string Screen => encoder.Screen;
+
     public int CallsAtOnce => encoder.CallsAtOnce;
 
     public IDisposable? Pin(RowMatrix rows) => encoder.Pin(rows);

@@ -25,6 +25,8 @@ internal sealed class HierarchicalSearch : IQuantizerEncoder
 
     public Quantizer Quantizer { get; }
 
+    public string Screen => _levels[0].Screen;
+
     public int CallsAtOnce => 1;
 
     public IDisposable? Pin(RowMatrix rows) => null;

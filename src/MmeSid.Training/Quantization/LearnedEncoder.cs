@@ -55,6 +55,9 @@ public sealed class LearnedEncoder : IQuantizerEncoder
     public int Dimension { get; }
 
     /// <inheritdoc/>
+    public string Screen => Search.Screen;
+
+    /// <inheritdoc/>
     public int CallsAtOnce => 1;
 
     /// <summary>
