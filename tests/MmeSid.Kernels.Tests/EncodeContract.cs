@@ -252,6 +252,20 @@ public sealed class ScalarEncodeTests() : EncodeContract(new ScalarBackend());
 
 public sealed class Int8EncodeTests() : EncodeContract(new SimdBackend(2, SimdScreen.Int8));
 
+public sealed class Int8PrefixEncodeTests() : EncodeContract(new SimdBackend(2, SimdScreen.Int8Prefix))
+{
+    public static TheoryData<PlanKind, Cases.EncodeData> Wide() => [.. from kind in Enum.GetValues<PlanKind>() from data in Enum.GetValues<Cases.EncodeData>() select new TheoryDataRow<PlanKind, Cases.EncodeData>(kind, data)];
+
+    [Theory, MemberData(nameof(Wide))]
+    public void Rows_wider_than_the_prefix_get_the_oracles_codes(PlanKind kind, Cases.EncodeData data)
+    {
+        Cases.EncodeCase encodeCase = new(kind, data, 150, 97, [300, 90, 20]);
+        float[] rows = encodeCase.Values();
+
+        Assert.Equal(Encode(new ScalarBackend(), encodeCase.Plan(), new RowView(rows, 97)).Codes, Encode(new SimdBackend(1, SimdScreen.Int8Prefix), encodeCase.Plan(), new RowView(rows, 97)).Codes);
+    }
+}
+
 public sealed class Int16EncodeTests() : EncodeContract(new SimdBackend(2, SimdScreen.Int16));
 
 public sealed class SimdEncodeTests() : EncodeContract(new SimdBackend(1))

@@ -156,6 +156,53 @@ public sealed unsafe class IntegerScreenTests
         float[] Back(double[] values, double sign) => [.. Enumerable.Range(0, kDimension).Select(i => (float)(sign * Enumerable.Range(0, kDimension).Sum(j => rotation[i][j] * values[j])))];
     }
 
+    [Fact]
+    public void What_lies_outside_of_the_prefix_keeps_its_codes()
+    {
+        Assert.SkipUnless(IntegerProduct.IsSupported(IntegerFormat.Int8), "this processor has no instructions for this format");
+        // Large codewords take the first 64 dimensions for the basis. Two small ones, w and c·e_0 − w, differ outside of it, where the row is w, too; inside, the row says
+        // the second by a share of what lies outside.
+        const int d = 128, inside = 64;
+        const float c = 0.5f;
+        float[] w = [.. Enumerable.Range(0, d).Select(i => i < inside ? 0 : 1f / 8)];
+        var codewords = new List<float>([.. w, .. w.Select((value, i) => (i == 0 ? c : 0) - value)]);
+        for (int i = 0; i < inside; i++)
+        {
+            codewords.AddRange(Enumerable.Range(0, d).Select(j => j == i ? -10f : 0));
+            if (i > 0)
+                codewords.AddRange(Enumerable.Range(0, d).Select(j => j == i ? 10f : 0));
+        }
+        var plan = new EncodePlan(PlanKind.Residual, d, [[.. codewords]]);
+        var rows = new List<float>();
+        for (float share = 0.3f; share < 0.95f; share += 0.01f)
+            rows.AddRange(w.Select((value, i) => i == 0 ? (4 * share + c * c) / (2 * c) : value));
+
+        ushort[] expected = Encode(new ScalarBackend(), plan, [.. rows]);
+
+        Assert.All(expected, code => Assert.Equal(0, code));
+        Assert.Equal(expected, Encode(new SimdBackend(1, SimdScreen.Int8Prefix), plan, [.. rows]));
+    }
+
+    [Theory, InlineData(70, 64), InlineData(400, 128)]
+    public void A_basis_keeps_what_its_bounds_say(int dimension, int width)
+    {
+        var random = new Random(dimension);
+        float[] codebook = Values(300), row = Values(1);
+        var plan = new EncodePlan(PlanKind.Residual, dimension, [codebook]);
+        using var basis = new PrefixBasis(plan, new float[dimension], width);
+        float[] directions = basis.Rows.ToArray();
+        double[] inside = [.. Enumerable.Range(0, width).Select(i => Enumerable.Range(0, dimension).Sum(j => (double)directions[i * dimension + j] * row[j]))];
+        double[] outside = [.. row.Select((value, j) => value - Enumerable.Range(0, width).Sum(i => inside[i] * directions[i * dimension + j]))];
+
+        double bound = basis.Outside(EncodeLevel.OperandNorm(row), 0, Norm(inside), 0);
+
+        Assert.InRange(basis.Deviation, 0, 1e-4);
+        // No more than the slack of norms above what it is.
+        Assert.InRange(Norm(outside), 0.95 * bound, bound);
+
+        float[] Values(int count) => [.. Enumerable.Range(0, count * dimension).Select(i => (random.NextSingle() - 0.5f) / (1 + i % dimension / 20))];
+    }
+
     // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
     private static double[][] Rotation(bool isRotated)
     {

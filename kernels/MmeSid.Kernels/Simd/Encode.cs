@@ -45,8 +45,8 @@ internal sealed class SimdEncoder : IEncoder
     private readonly int _threads;
     private readonly EncodeForm _form;
     private readonly int _trialRows;
-    // Integer formats that may be tried.
-    private readonly IntegerFormat[] _formats;
+    // Integer screens that may be tried.
+    private readonly SimdScreen[] _screens;
     private readonly Lock _trying = new();
     // Serves until one is chosen, maybe on another thread, and lives as long as the encoder.
     private readonly IEncodePass? _float;
@@ -65,12 +65,12 @@ internal sealed class SimdEncoder : IEncoder
         _largestNorms = Recheck.LargestNorms(plan, threads);
         bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
         _form = isWide ? EncodeForm.Wide : EncodeForm.Residual;
-        _formats = isWide ? [] : [.. Wanted(screen).Where(format => IntegerPass.Supports(plan, format))];
-        if (_formats.Length > 0 && screen != SimdScreen.Fastest)
-            _chosen = CreatePass(_formats[0]);
+        _screens = isWide ? [] : [.. Wanted(screen).Where(IsSupported).Where(wanted => wanted == screen || wanted != SimdScreen.Int8Prefix || IntegerPass.MayGainFromPrefix(plan))];
+        if (_screens.Length > 0 && screen != SimdScreen.Fastest)
+            _chosen = CreatePass(_screens[0]);
         else
-            _float = CreatePass(null);
-        if (_formats.Length == 0)
+            _float = CreatePass(SimdScreen.Float32);
+        if (_screens.Length == 0)
             _chosen = _float;
         double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
         _trialRows = Product.PaddedRows((int)Math.Clamp(kTrialOperations * threads / operations, 4 * threads * Product.kRowsPerTile, kMostTrialRows));
@@ -125,17 +125,21 @@ internal sealed class SimdEncoder : IEncoder
         return centre;
     }
 
-    private static IntegerFormat[] Wanted(SimdScreen screen) => screen switch
+    // In the order in which they are tried, or taken.
+    private static SimdScreen[] Wanted(SimdScreen screen) => screen switch
     {
         SimdScreen.Float32 => [],
-        SimdScreen.Int8 => [IntegerFormat.Int8],
-        SimdScreen.Int16 => [IntegerFormat.Int16],
-        _ => [IntegerFormat.Int8, IntegerFormat.Int16],
+        SimdScreen.Fastest => [SimdScreen.Int8, SimdScreen.Int8Prefix, SimdScreen.Int16],
+        SimdScreen.Int8Prefix => [SimdScreen.Int8Prefix, SimdScreen.Int8],
+        _ => [screen],
     };
 
-    private IEncodePass CreatePass(IntegerFormat? format) => format is { } integers
-        ? new IntegerPass(_plan, _centre, _largestNorms, integers, _threads)
-        : new FloatPass(_plan, _centre, _largestNorms, _form, _threads);
+    private bool IsSupported(SimdScreen screen) =>
+        screen == SimdScreen.Int8Prefix ? IntegerPass.SupportsPrefix(_plan) : IntegerPass.Supports(_plan, screen == SimdScreen.Int8 ? IntegerFormat.Int8 : IntegerFormat.Int16);
+
+    private IEncodePass CreatePass(SimdScreen screen) => screen == SimdScreen.Float32
+        ? new FloatPass(_plan, _centre, _largestNorms, _form, _threads)
+        : new IntegerPass(_plan, _centre, _largestNorms, screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8, screen == SimdScreen.Int8Prefix, _threads);
 
     // Encodes the first rows by one pass after the other, each twice, over several calls where one has too few; returns how many rows that were.
     private int Try(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
@@ -144,7 +148,7 @@ internal sealed class SimdEncoder : IEncoder
         if (_rowsSeen < (long)kTrialsWorth * _trialRows)
             return 0;
         if (_tried.Length == 0)
-            _tried = [_float!, .. _formats.Select(format => CreatePass(format))];
+            _tried = [_float!, .. _screens.Select(CreatePass)];
         int tried = 0;
         for (; _chosen is null && rows.Count - tried >= _trialRows; tried += _trialRows)
         {

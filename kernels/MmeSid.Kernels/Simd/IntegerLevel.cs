@@ -1,77 +1,62 @@
-using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace MmeSid.Kernels.Simd;
 
 /// <summary>
-/// A level whose codewords are rounded to integers, <c>w[k] = step_k · q_k + δw</c>, packed for <see cref="IntegerProduct"/>; and as float32 beside
-/// them, for what the integers leave open. With a rotation, both are rotated codewords.
+/// A level as <see cref="IntegerPass"/> sees it: its codewords as float32, rotated where rows are, for what the integers leave open; and, rounded to integers,
+/// those codewords or what a <see cref="PrefixBasis"/> keeps of them.
 /// </summary>
 internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
 {
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    private readonly float[] _steps;
-    private readonly void* _panels;
-    // [K, Width] rounded to float32. Pinned.
-    private readonly float[] _codewords;
-    // max ‖w − ŵ‖ and max ‖ŵ‖.
-    private readonly double _largestError, _largestNorm;
-    private bool _disposed;
+    // [K, Width] and, with a basis, [K, p]. Pinned.
+    private readonly float[] _codewords, _prefixes;
+    // [PaddedCodes], with a basis. Pinned.
+    private readonly float[] _outside;
+    private readonly PrefixBasis? _basis;
+    private readonly double _largestOutside;
 
     /// <summary>Prepares a level; parameters as in <see cref="ScreenLevel"/>.</summary>
-    public IntegerLevel(EncodePlan plan, int level, float[] centre, IntegerFormat format, HadamardRotation? rotation, int threads)
+    public IntegerLevel(EncodePlan plan, int level, float[] centre, IntegerFormat format, HadamardRotation? rotation, PrefixBasis? basis, int threads)
         : base(plan, level, centre, EncodeForm.Residual, threads, PackedCodewords.kCodesMultiple)
     {
-        int d = plan.Dimension;
-        Width = rotation?.Width ?? IntegerRows.Padded(format, d);
-        Words = Width / IntegerProduct.ValuesPerWord(format);
-        _steps = GC.AllocateArray<float>(PaddedCodes, pinned: true);
-        _codewords = GC.AllocateUninitializedArray<float>(checked(CodeCount * Width), pinned: true);
-        nuint bytes = checked((nuint)PaddedCodes * (nuint)Words * sizeof(int));
-        _panels = NativeMemory.AlignedAlloc(bytes, 64);
-        // Padding codewords multiply to anything; their bias is +∞.
-        NativeMemory.Clear(_panels, bytes);
-
+        _basis = basis;
+        Width = rotation?.Width ?? IntegerRows.Padded(format, plan.Dimension);
+        _codewords = GC.AllocateArray<float>(checked(CodeCount * Width), pinned: true);
+        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
+        {
+            Subtrahend(k).CopyTo(_codewords.AsSpan(k * Width));
+            rotation?.Apply(Codeword(k));
+        });
+        ForgetOperands();
         double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
         CodewordRounding = rounding * MaximumNorm;
-        double[] errors = new double[CodeCount], norms = new double[CodeCount];
-        Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new int[Words], (k, _, words) =>
+        ScreenedRounding = CodewordRounding;
+        _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(CodeCount * basis.Width), pinned: true);
+        _outside = basis is null ? [] : GC.AllocateArray<float>(PaddedCodes, pinned: true);
+        if (basis is not null)
         {
-            Span<float> codeword = new(Codeword(k), Width);
-            Subtrahend(k).CopyTo(codeword);
-            codeword[d..].Clear();
-            rotation?.Apply(Codeword(k));
-            fixed (int* integers = words)
+            Project(basis);
+            rounding = basis.Rounding + 2 * Bounds.Float32;
+            ScreenedRounding = rounding * MaximumNorm;
+            for (int k = 0; k < CodeCount; k++)
             {
-                double norm = EncodeLevel.OperandNorm(codeword);
-                double lost = IntegerRows.Round(format, Codeword(k), Width, MathF.Abs(TensorPrimitives.MaxMagnitude<float>(codeword)), norm, integers, out _steps[k], out int _);
-                (errors[k], norms[k]) = (lost + rounding * norm, norm + lost);
-                // int8 is stored as u8, 128 more.
-                int* packed = Panels + (nint)(k / IntegerProduct.kCodesPerPanel) * Words * IntegerProduct.kCodesPerPanel + k % IntegerProduct.kCodesPerPanel;
-                for (int i = 0; i < Words; i++)
-                    packed[i * IntegerProduct.kCodesPerPanel] = format == IntegerFormat.Int8 ? integers[i] ^ unchecked((int)0x80808080) : integers[i];
+                double norm = EncodeLevel.OperandNorm(new(Codeword(k), Width)), outside = basis.Outside(norm, Bounds.Float32 * norm, EncodeLevel.OperandNorm(new(Screened(k), basis.Width)), rounding * norm);
+                _outside[k] = MathF.BitIncrement((float)outside);
+                _largestOutside = Math.Max(_largestOutside, outside);
             }
-            return words;
-        }, _ => { });
-        _largestError = TensorPrimitives.Max<double>(errors);
-        _largestNorm = TensorPrimitives.Max<double>(norms);
-        ForgetOperands();
+        }
+        Integers = new IntegerCodewords(format, Screened(0), CodeCount, PaddedCodes, basis?.Width ?? Width, rounding, threads);
     }
 
     /// <summary>Values of an operand row: d, padded with zeros.</summary>
     public int Width { get; }
 
-    /// <summary>32-bit words of an integer row.</summary>
-    public int Words { get; }
-
-    /// <summary>First panel of packed codewords.</summary>
-    public int* Panels => (int*)_panels;
-
-    /// <summary>step_k, [PaddedCodes].</summary>
-    public float* Steps => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_steps));
+    /// <summary>What is multiplied.</summary>
+    public IntegerCodewords Integers { get; }
 
     /// <summary>β [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one.</summary>
     public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(BiasValues));
@@ -79,21 +64,38 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
     public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Table(j))) + (nint)code * PaddedCodes;
 
-    /// <summary>A codeword as the float32 operand rows meet it.</summary>
+    /// <summary>A codeword as the float32 operand rows meet it, [Width].</summary>
     public float* Codeword(int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_codewords)) + (nint)code * Width;
+
+    /// <summary>A codeword as the rows that are rounded to integers meet it: P w with a basis, else <see cref="Codeword"/>.</summary>
+    public float* Screened(int code) => _basis is null ? Codeword(code) : (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_prefixes)) + (nint)code * _basis.Width;
+
+    /// <summary>At least ‖w − Pᵀ P w‖ of each codeword, [PaddedCodes]; null without a basis.</summary>
+    public float* Outside => _basis is null ? null : (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_outside));
 
     /// <summary>Bound of ‖w − Codeword‖: centring and each addition of the rotation round once.</summary>
     public double CodewordRounding { get; }
 
-    /// <summary>E of the integer scores (docs/exactness.md §8).</summary>
-    /// <param name="norm">‖r̂‖ of the float32 operand row.</param>
-    /// <param name="rowError">Bound of ‖r̂ − r‖.</param>
-    /// <param name="integerError">‖r̂ − x̂‖, x̂ the row as integers times its step.</param>
-    public double IntegerError(double norm, double rowError, double integerError)
+    /// <summary>The same of <see cref="Screened"/>.</summary>
+    public double ScreenedRounding { get; }
+
+    /// <summary>
+    /// What the integer scores of a row may be off, |ŝ[k] − s[k]| ≤ reach · Norms[k] + 2 outside · Outside[k] + E (docs/exactness.md §8).
+    /// </summary>
+    /// <param name="norm">‖ẑ‖ of the float32 row that was rounded to integers.</param>
+    /// <param name="rowError">Bound of ‖ẑ − z‖.</param>
+    /// <param name="integerError">‖ẑ − x̂‖, x̂ the row as integers times its step.</param>
+    /// <param name="wholeNorm">‖r̂‖.</param>
+    /// <param name="outside">At least the norm of the row's part outside of the basis; 0 without one.</param>
+    /// <param name="error">E: what does not depend on the codeword.</param>
+    public float Reach(double norm, double rowError, double integerError, double wholeNorm, double outside, out double error)
     {
-        double product = (norm + integerError) * _largestNorm;
-        // Of the products: their conversion to float32 and the codeword's step.
-        return Error((rowError + integerError) * MaximumNorm + (norm + integerError) * _largestError + 2 * Bounds.Float32 * product, product);
+        // |z·w − x̂·ŵ| ≤ ‖z − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖; the exact product is converted to float32 and multiplied by the codeword's step.
+        double rounded = norm + integerError, reach = rowError + integerError + rounded * (Integers.LostShare + 2 * Bounds.Float32 * (1 + Integers.LostShare));
+        // A basis that is not quite orthonormal.
+        double dot = _basis is null ? 0 : 2 * _basis.Deviation * wholeNorm * MaximumNorm;
+        error = Error(dot, (rounded * (1 + Integers.LostShare) + reach) * Integers.LargestNorm + outside * _largestOutside);
+        return MathF.BitIncrement((float)(2 * Bounds.NormSlack(Width) * reach));
     }
 
     /// <summary>E of float32 scores of single codewords.</summary>
@@ -106,18 +108,32 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
         return Error(Bounds.Chain(Width) * product + norm * CodewordRounding + rowError * MaximumNorm, product);
     }
 
-    public void Dispose()
+    public void Dispose() => Integers.Dispose();
+
+    private void Project(PrefixBasis basis)
     {
-        if (!_disposed)
-            NativeMemory.AlignedFree(_panels);
-        _disposed = true;
+        const int kRows = 4 * Product.kRowsPerTile;
+        int stride = EncodeBlocks.Stride(Width);
+        Parallel.For(0, (CodeCount + kRows - 1) / kRows, () => (Rows: new RowMatrix(kRows, stride), Products: new RowMatrix(kRows, basis.Width)), (block, _, buffers) =>
+        {
+            int first = block * kRows, count = Math.Min(kRows, CodeCount - first);
+            for (int i = 0; i < count; i++)
+                new ReadOnlySpan<float>(Codeword(first + i), Width).CopyTo(buffers.Rows.Rows(i, 1));
+            Product.Multiply((float*)buffers.Rows.DangerousGetHandle(), stride, count, basis.Packed, 0, basis.Width, (float*)buffers.Products.DangerousGetHandle(), basis.Width);
+            buffers.Products.Rows(0, count).CopyTo(_prefixes.AsSpan(first * basis.Width));
+            return buffers;
+        }, buffers =>
+        {
+            buffers.Rows.Dispose();
+            buffers.Products.Dispose();
+        });
     }
 
     // What scores of any kind lose besides their products; +∞ where an intermediate could come near float32's overflow.
     private double Error(double dot, double product)
     {
         double magnitude = MaximumBias + 2 * product + TableMaximum;
-        double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (2 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
+        double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (5 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
         double error = Bounds.NormSlack(Width) * (2 * dot + assembly) + Bounds.Underflow(Width);
         return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
     }

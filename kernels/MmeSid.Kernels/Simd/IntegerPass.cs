@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
@@ -22,7 +23,10 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
     private const int kColumns = 256;
 
     // Survivors kept per row before all K codes are scored in float32.
-    private const int kSurvivors = 64;
+    private const int kSurvivors = 64, kPrefixSurvivors = 512;
+
+    // Codes, over all levels, for each direction that rows are projected to.
+    private const int kLeastCodesPerDirection = 12;
 
     private const int kRowBytes = 640 << 10;
     private const int kLeastTiles = 5;
@@ -33,40 +37,57 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
 
     private readonly IntegerFormat _format;
     private readonly HadamardRotation? _rotation;
+    private readonly PrefixBasis? _basis;
     private readonly IntegerLevel[] _levels;
     // [width], with zeros behind the centre.
     private readonly float[] _centre, _zeros;
     private readonly int _width;
     private readonly int _stride;
+    // Of the rows that are rounded to integers.
+    private readonly int _screenedWidth;
 
-    public IntegerPass(EncodePlan plan, float[] centre, double[] largestNorms, IntegerFormat format, int threads)
+    public IntegerPass(EncodePlan plan, float[] centre, double[] largestNorms, IntegerFormat format, bool isPrefix, int threads)
         : base(plan, largestNorms)
     {
         _format = format;
-        _rotation = format == IntegerFormat.Int8 ? new HadamardRotation(plan.Dimension) : null;
-        _levels = [.. Enumerable.Range(0, plan.Levels).Select(level => new IntegerLevel(plan, level, centre, format, _rotation, threads))];
+        _basis = isPrefix ? new PrefixBasis(plan, centre, PrefixWidth(plan.Dimension)) : null;
+        _rotation = format == IntegerFormat.Int8 && !isPrefix ? new HadamardRotation(plan.Dimension) : null;
+        _levels = [.. Enumerable.Range(0, plan.Levels).Select(level => new IntegerLevel(plan, level, centre, format, _rotation, _basis, threads))];
         _width = _levels[0].Width;
+        _screenedWidth = _basis?.Width ?? _width;
         _stride = EncodeBlocks.Stride(_width);
         _zeros = new float[_width];
         _centre = [.. centre, .. new float[_width - centre.Length]];
         RowsPerBlock = Math.Clamp(kRowBytes / (_stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
     }
 
-    public override string Name => $"{(_format == IntegerFormat.Int8 ? "int8" : "int16")}, {IntegerProduct.Instructions(_format)}";
+    public override string Name =>
+        $"{(_format == IntegerFormat.Int8 ? "int8" : "int16")}{(_basis is null ? "" : $" of {_basis.Width} of {Plan.Dimension} dimensions")}, {IntegerProduct.Instructions(_format)}";
 
     public override int RowsPerBlock { get; }
 
     /// <summary>Whether this processor has the instructions and the proof covers the plan.</summary>
     public static bool Supports(EncodePlan plan, IntegerFormat format) => IntegerProduct.IsSupported(format) && plan.Dimension <= kLargestDimension;
 
+    /// <summary>The same with a basis.</summary>
+    public static bool SupportsPrefix(EncodePlan plan) => Supports(plan, IntegerFormat.Int8) && PrefixWidth(plan.Dimension) < plan.Dimension;
+
+    /// <summary>Whether there are so many codewords that multiplying rows with a basis first may be worth it.</summary>
+    public static bool MayGainFromPrefix(EncodePlan plan) =>
+        Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount) >= kLeastCodesPerDirection * PrefixWidth(plan.Dimension) && 2 * PrefixWidth(plan.Dimension) <= plan.Dimension;
+
     public override void Dispose()
     {
         base.Dispose();
+        _basis?.Dispose();
         foreach (IntegerLevel level in _levels)
             level.Dispose();
     }
 
-    protected override Workspace CreateWorkspace(Recheck recheck) => new(RowsPerBlock, _stride, _levels[0].Words, recheck);
+    protected override Workspace CreateWorkspace(Recheck recheck) => new(RowsPerBlock, _stride, _basis?.Width ?? 0, _levels[0].Integers.Words, recheck);
+
+    // A third of the dimensions, in the steps of a rotation.
+    private static int PrefixWidth(int dimension) => Math.Max(64, (dimension + 96) / 192 * 64);
 
     protected override bool SetOperand(Workspace workspace, int index, ReadOnlySpan<float> row)
     {
@@ -89,18 +110,43 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
             return false;
         // Each addition of the rotation rounds once; its scales, powers of two, can lose what falls below float32's range.
         workspace.Errors[index] = Bounds.Float32 * norm * (_rotation is null ? 1 : 1 + HadamardRotation.kDepth) + _width * (double)float.Epsilon;
+        workspace.ScreenedNorms[index] = norm;
+        workspace.ScreenedErrors[index] = workspace.Errors[index];
         return true;
+    }
+
+    private float* Screened(Workspace workspace, int index) => _basis is null ? workspace.Rows + (nint)index * _stride : workspace.Prefixes + (nint)index * _basis.Width;
+
+    // P r̂ of all rows.
+    private void Project(Workspace workspace, int rows, PrefixBasis basis)
+    {
+        Product.Multiply(workspace.Rows, _stride, rows, basis.Packed, 0, basis.Width, workspace.Prefixes, basis.Width);
+        fixed (float* zeros = _zeros)
+        {
+            for (int i = 0; i < rows; i++)
+            {
+                workspace.ScreenedNorms[i] = IntegerRows.Subtract(Screened(workspace, i), zeros, basis.Width, out workspace.Largest[i]);
+                workspace.ScreenedErrors[i] = basis.Rounding * workspace.Norms[i] + (1 + basis.Deviation) * workspace.Errors[i];
+            }
+        }
     }
 
     protected override void Screen(Workspace workspace, int rows, int levelIndex, ReadOnlySpan<ushort> codes, ReadOnlySpan<float> ahead)
     {
         const int kTile = Product.kRowsPerTile;
         IntegerLevel level = _levels[levelIndex];
-        int levels = Plan.Levels, words = level.Words;
+        int levels = Plan.Levels, words = level.Integers.Words;
+        if (_basis is not null && levelIndex == 0)
+            Project(workspace, rows, _basis);
         for (int i = 0; i < rows; i++)
         {
-            double lost = IntegerRows.Round(_format, workspace.Rows + (nint)i * _stride, _width, workspace.Largest[i], workspace.Norms[i], workspace.Integers + (nint)(i % kTile) * words, out workspace.Steps[i], out workspace.Sums[i]);
-            workspace.Survivors.Begin(i, 2 * level.IntegerError(workspace.Norms[i], workspace.Errors[i], lost));
+            double norm = workspace.ScreenedNorms[i], error = workspace.ScreenedErrors[i];
+            double lost = IntegerRows.Round(_format, Screened(workspace, i), _screenedWidth, workspace.Largest[i], norm, workspace.Integers + (nint)(i % kTile) * words, out workspace.Steps[i], out workspace.Sums[i]);
+            double outside = _basis?.Outside(workspace.Norms[i], workspace.Errors[i], norm, error) ?? 0;
+            workspace.Outside[i] = MathF.BitIncrement((float)outside);
+            workspace.Reaches[i] = level.Reach(norm, error, lost, workspace.Norms[i], outside, out double shared);
+            workspace.Survivors.Begin(i, 2 * shared);
+            workspace.Likeliest[i] = float.PositiveInfinity;
             if (i % kTile == kTile - 1 || i == rows - 1)
                 Product.TransposeTile((float*)workspace.Integers, words, words, (float*)workspace.Tile(i / kTile));
         }
@@ -108,7 +154,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         for (int first = 0; first < level.PaddedCodes; first += kColumns)
         {
             int columns = Math.Min(kColumns, level.PaddedCodes - first);
-            int* panels = level.Panels + (nint)first * words;
+            int* panels = level.Integers.Panels + (nint)first * words;
             for (int tile = 0; tile < rows; tile += kTile)
             {
                 IntegerProduct.Multiply(_format, workspace.Tile(tile / kTile), panels, words, columns / IntegerProduct.kCodesPerPanel, workspace.Products, kColumns);
@@ -120,7 +166,13 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
                         tables[j] = level.TableRow(j, codes[i * levels + j]) + first;
                     int* products = workspace.Products + (i - tile) * kColumns;
                     // Codewords of int8 are stored as 128 more.
-                    float smallest = Score(products, 128 * workspace.Sums[i], -2 * workspace.Steps[i], level.Steps + first, level.Biases + first, tables, level.Tables, columns);
+                    var row = new ScoredRow(128 * workspace.Sums[i], -2 * workspace.Steps[i], workspace.Reaches[i], 2 * workspace.Outside[i]);
+                    float smallest = Score(products, row, level, first, tables, columns, out (float Score, int Code) likeliest);
+                    if (_basis is not null && likeliest.Score < workspace.Likeliest[i])
+                    {
+                        workspace.Likeliest[i] = likeliest.Score;
+                        smallest = Math.Min(smallest, AtMost(workspace, i, level, codes.Slice(i * levels, levels), likeliest.Code));
+                    }
                     workspace.Survivors.Collect(i, (float*)products, smallest, first, columns);
                 }
             }
@@ -168,10 +220,15 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         return left[..proven];
     }
 
-    protected override void Advance(Workspace workspace, int index, int level, int code)
+    protected override void Advance(Workspace workspace, int index, int levelIndex, int code)
     {
-        double norm = workspace.Norms[index] = IntegerRows.Subtract(workspace.Rows + (nint)index * _stride, _levels[level].Codeword(code), _width, out workspace.Largest[index]);
-        workspace.Errors[index] += _levels[level].CodewordRounding + Bounds.Float32 * norm;
+        IntegerLevel level = _levels[levelIndex];
+        double norm = workspace.Norms[index] = IntegerRows.Subtract(workspace.Rows + (nint)index * _stride, level.Codeword(code), _width, out workspace.Largest[index]);
+        workspace.Errors[index] += level.CodewordRounding + Bounds.Float32 * norm;
+        if (_basis is not null)
+            norm = IntegerRows.Subtract(Screened(workspace, index), level.Screened(code), _screenedWidth, out workspace.Largest[index]);
+        workspace.ScreenedNorms[index] = norm;
+        workspace.ScreenedErrors[index] += level.ScreenedRounding + Bounds.Float32 * norm;
     }
 
     private float Float32Score(IntegerLevel level, float* operand, ReadOnlySpan<ushort> path, int code)
@@ -182,35 +239,56 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         return score;
     }
 
-    // scores[k] = biases[k] + factor · steps[k] · (products[k] − offset) + Σ_j tables[j][k], in the place of the products; returns the smallest.
+    // What makes scores of a row's products.
+    private readonly record struct ScoredRow(int Offset, float Factor, float Reach, float Outside);
+
+    // s[k] = biases[k] + factor · steps[k] · (products[k] − offset) + Σ_j tables[j][k], off by at most e[k] = reach · norms[k] + outside · outsides[k]: leaves
+    // s − e, the least that a score may be, in the place of the products, and returns the smallest s + e.
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static float Score(int* products, int offset, float factor, float* steps, float* biases, float** tables, int tableCount, int columns)
+    private static float Score(int* products, ScoredRow row, IntegerLevel level, int first, float** tables, int columns, out (float Score, int Code) likeliest)
     {
-        float* scores = (float*)products;
-        Vector512<int> offsets = Vector512.Create(offset);
-        Vector512<float> factors = Vector512.Create(factor), smallestLow = Vector512.Create(float.PositiveInfinity), smallestHigh = smallestLow;
-        for (int k = 0; k < columns; k += 32)
+        float* steps = level.Integers.Steps + first, biases = level.Biases + first, norms = level.Integers.Norms + first, outsides = level.Outside, scores = (float*)products;
+        int tableCount = level.Tables;
+        Vector512<int> offsets = Vector512.Create(row.Offset);
+        Vector512<float> factors = Vector512.Create(row.Factor), reaches = Vector512.Create(row.Reach), outside = Vector512.Create(row.Outside);
+        Vector512<float> smallest = Vector512.Create(float.PositiveInfinity), smallestScore = smallest;
+        Vector512<int> codes = Vector512<int>.Indices, likeliestCodes = codes;
+        for (int k = 0; k < columns; k += 16)
         {
-            Vector512<float> low = Vector512.ConvertToSingle(Vector512.Load(products + k) - offsets) * Vector512.Load(steps + k);
-            Vector512<float> high = Vector512.ConvertToSingle(Vector512.Load(products + k + 16) - offsets) * Vector512.Load(steps + k + 16);
-            low = Vector512.MultiplyAddEstimate(factors, low, Vector512.Load(biases + k));
-            high = Vector512.MultiplyAddEstimate(factors, high, Vector512.Load(biases + k + 16));
+            Vector512<float> score = Vector512.ConvertToSingle(Vector512.Load(products + k) - offsets) * Vector512.Load(steps + k);
+            score = Vector512.MultiplyAddEstimate(factors, score, Vector512.Load(biases + k));
             for (int j = 0; j < tableCount; j++)
+                score += Vector512.Load(tables[j] + k);
+            Vector512<float> error = reaches * Vector512.Load(norms + k);
+            if (outsides != null)
             {
-                low += Vector512.Load(tables[j] + k);
-                high += Vector512.Load(tables[j] + k + 16);
+                error = Vector512.MultiplyAddEstimate(outside, Vector512.Load(outsides + first + k), error);
+                likeliestCodes = Vector512.ConditionalSelect(Vector512.LessThan(score, smallestScore).AsInt32(), codes, likeliestCodes);
+                smallestScore = Vector512.MinNative(smallestScore, score);
+                codes += Vector512.Create(16);
             }
-            low.Store(scores + k);
-            high.Store(scores + k + 16);
-            smallestLow = Vector512.MinNative(smallestLow, low);
-            smallestHigh = Vector512.MinNative(smallestHigh, high);
+            (score - error).Store(scores + k);
+            smallest = Vector512.MinNative(smallest, score + error);
         }
-        return new Lanes512(Vector512.MinNative(smallestLow, smallestHigh)).Smallest();
+        float least = outsides == null ? 0 : new Lanes512(smallestScore).Smallest();
+        likeliest = (least, outsides == null ? 0 : first + likeliestCodes[BitOperations.TrailingZeroCount(Vector512.Equals(smallestScore, Vector512.Create(least)).ExtractMostSignificantBits() | 1UL << 15)]);
+        return new Lanes512(smallest).Smallest();
+    }
+
+    // What a code's score is at most, by its float32 product, less the margin's half that others are given: of the likeliest code it excludes at once what would
+    // only be found to be too far later.
+    private float AtMost(Workspace workspace, int index, IntegerLevel level, ReadOnlySpan<ushort> path, int code)
+    {
+        double error = level.Float32Error(workspace.Norms[index], workspace.Errors[index]);
+        double score = Float32Score(level, workspace.Rows + (nint)index * _stride, path, code) + error - workspace.Survivors.Margin(index) / 2;
+        return double.IsFinite(score) ? MathF.BitIncrement((float)score) : float.PositiveInfinity;
     }
 
     /// <summary>The buffers of one worker.</summary>
-    internal sealed class Workspace(int rows, int stride, int words, Recheck recheck) : EncodeWorkspace(rows, stride, kSurvivors, recheck)
+    internal sealed class Workspace(int rows, int stride, int prefixWidth, int words, Recheck recheck)
+        : EncodeWorkspace(rows, stride, prefixWidth > 0 ? kPrefixSurvivors : kSurvivors, recheck)
     {
+        private readonly RowMatrix _prefixes = new(rows, Math.Max(1, prefixWidth));
         private readonly RowMatrix _tiles = new(rows, words), _integers = new(Product.kRowsPerTile, words), _products = new(Product.kRowsPerTile, kColumns);
         private float[] _allScores = [];
         private int[] _allCodes = [];
@@ -221,7 +299,25 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         /// <summary>Products, then scores, of a tile and a chunk of codes, [24, kColumns].</summary>
         public int* Products => (int*)_products.DangerousGetHandle();
 
-        /// <summary>Largest magnitude of each operand row.</summary>
+        /// <summary>P r̂ of each row, [rows, p].</summary>
+        public float* Prefixes => (float*)_prefixes.DangerousGetHandle();
+
+        /// <summary>‖ẑ‖ of the rows that are rounded to integers, r̂ or P r̂.</summary>
+        public double[] ScreenedNorms { get; } = new double[rows];
+
+        /// <summary>Bound of ‖ẑ − z‖.</summary>
+        public double[] ScreenedErrors { get; } = new double[rows];
+
+        /// <summary>At least the norm of each row's part outside of the basis.</summary>
+        public float[] Outside { get; } = new float[rows];
+
+        /// <summary>What a row's scores are off for each unit of a codeword's norm.</summary>
+        public float[] Reaches { get; } = new float[rows];
+
+        /// <summary>The smallest score so far, with a basis.</summary>
+        public float[] Likeliest { get; } = new float[rows];
+
+        /// <summary>Largest magnitude of each ẑ.</summary>
         public float[] Largest { get; } = new float[rows];
 
         /// <summary>Step of each row's integers.</summary>
@@ -248,6 +344,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         public override void Dispose()
         {
             base.Dispose();
+            _prefixes.Dispose();
             _tiles.Dispose();
             _integers.Dispose();
             _products.Dispose();

@@ -52,4 +52,7 @@ public enum SimdScreen
 
     /// <summary>8-bit integers after a rotation, where the processor multiplies them; else <see cref="Float32"/>.</summary>
     Int8,
+
+    /// <summary>8-bit integers of the directions that hold most of the codewords, where there are many codewords; else <see cref="Int8"/>.</summary>
+    Int8Prefix,
 }

@@ -5,8 +5,9 @@ using System.Runtime.Intrinsics;
 namespace MmeSid.Kernels.Simd;
 
 /// <summary>
-/// For each row of a block the codes that a screen cannot exclude: those whose score is within a margin of the smallest. Scores arrive a chunk of codes
-/// at a time; the smallest score can only fall, so none is lost, and what earlier chunks kept is filtered at the end.
+/// For each row of a block the codes that a screen cannot exclude: those whose score, or the least it may be, is within a margin of the smallest, or the
+/// smallest of what codes have at most. Scores arrive a chunk of codes at a time; the smallest can only fall, so none is lost, and what earlier chunks kept
+/// is filtered at the end.
 /// </summary>
 /// <param name="rows">Rows of a block.</param>
 /// <param name="capacity">Codes that are kept of a row; where more survive, none is known and all are candidates.</param>
@@ -17,8 +18,8 @@ internal sealed unsafe class Survivors(int rows, int capacity)
     private readonly int[] _counts = new int[rows];
     private readonly int[] _codes = new int[rows * capacity];
     private readonly float[] _scores = new float[rows * capacity];
-    private readonly int[] _kept = new int[capacity];
-    private readonly float[] _keptScores = new float[capacity];
+    private readonly int[] _kept = new int[capacity + 1];
+    private readonly float[] _keptScores = new float[capacity + 1];
 
     /// <summary>Begins a row.</summary>
     /// <param name="row">Of the block.</param>
@@ -39,7 +40,7 @@ internal sealed unsafe class Survivors(int rows, int capacity)
     /// <summary>Takes the codes of a chunk whose score is within the margin of the smallest seen so far.</summary>
     /// <param name="row">Of the block.</param>
     /// <param name="scores">[columns].</param>
-    /// <param name="smallest">The smallest of them.</param>
+    /// <param name="smallest">The smallest of them, or of what these codes have at most.</param>
     /// <param name="first">Code of the first.</param>
     /// <param name="columns">A multiple of 32.</param>
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
@@ -76,10 +77,10 @@ internal sealed unsafe class Survivors(int rows, int capacity)
         int kept = 0;
         for (int i = row * capacity; i < row * capacity + _counts[row]; i++)
         {
-            if (_scores[i] > limit)
-                continue;
+            // No branch: which of them are within is anybody's guess.
             _keptScores[kept] = _scores[i];
-            _kept[kept++] = _codes[i];
+            _kept[kept] = _codes[i];
+            kept += _scores[i] <= limit ? 1 : 0;
         }
         scores = _keptScores.AsSpan(0, kept);
         return _kept.AsSpan(0, kept);

@@ -1,0 +1,79 @@
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace MmeSid.Kernels.Simd;
+
+/// <summary>Codewords rounded to integers of a step each, <c>w[k] = step_k · q_k + δ_k</c>, packed for <see cref="IntegerProduct"/>.</summary>
+internal sealed unsafe class IntegerCodewords : SafeHandle
+{
+    private readonly float[] _steps, _norms;
+
+    /// <summary>Rounds and packs.</summary>
+    /// <param name="format">To what.</param>
+    /// <param name="codewords">[count, width] float32.</param>
+    /// <param name="count">K.</param>
+    /// <param name="paddedCount">K rounded up to whole chunks of scores; what is added multiplies to anything.</param>
+    /// <param name="width">A multiple of 64 (int8) or 32 (int16).</param>
+    /// <param name="rounding">Bound of the distance of a codeword from the real one, relative to its norm.</param>
+    /// <param name="threads">That do it.</param>
+    public IntegerCodewords(IntegerFormat format, float* codewords, int count, int paddedCount, int width, double rounding, int threads)
+        : base(0, ownsHandle: true)
+    {
+        const int panel = IntegerProduct.kCodesPerPanel;
+        Words = width / IntegerProduct.ValuesPerWord(format);
+        _steps = GC.AllocateArray<float>(paddedCount, pinned: true);
+        _norms = GC.AllocateArray<float>(paddedCount, pinned: true);
+        nuint bytes = checked((nuint)paddedCount * (nuint)Words * sizeof(int));
+        SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
+        NativeMemory.Clear((void*)handle, bytes);
+        double[] shares = new double[count];
+        Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new int[Words], (k, loop, words) =>
+        {
+            float* codeword = codewords + (nint)k * width;
+            ReadOnlySpan<float> values = new(codeword, width);
+            double norm = EncodeLevel.OperandNorm(values);
+            fixed (int* integers = words)
+            {
+                double lost = IntegerRows.Round(format, codeword, width, MathF.Abs(TensorPrimitives.MaxMagnitude(values)), norm, integers, out _steps[k], out _);
+                _norms[k] = MathF.BitIncrement((float)(norm * Bounds.NormSlack(width) * (1 + rounding)));
+                shares[k] = lost / _norms[k] + rounding;
+                int* packed = Panels + (nint)(k / panel) * Words * panel + k % panel;
+                // int8 is stored as u8, 128 more.
+                for (int i = 0; i < Words; i++)
+                    packed[i * panel] = format == IntegerFormat.Int8 ? integers[i] ^ unchecked((int)0x80808080) : integers[i];
+            }
+            return words;
+        }, _ => { });
+        LostShare = TensorPrimitives.Max<double>(shares);
+        LargestNorm = TensorPrimitives.Max<float>(_norms);
+    }
+
+    /// <inheritdoc/>
+    public override bool IsInvalid => handle == 0;
+
+    /// <summary>32-bit words of a codeword.</summary>
+    public int Words { get; }
+
+    /// <summary>First panel.</summary>
+    public int* Panels => (int*)handle;
+
+    /// <summary>step_k, [paddedCount].</summary>
+    public float* Steps => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_steps));
+
+    /// <summary>At least the norm of each real codeword, [paddedCount].</summary>
+    public float* Norms => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_norms));
+
+    /// <summary>The largest of <see cref="Norms"/>.</summary>
+    public double LargestNorm { get; }
+
+    /// <summary>At least ‖w − step_k q_k‖ of every codeword, as a share of its norm.</summary>
+    public double LostShare { get; }
+
+    /// <inheritdoc/>
+    protected override bool ReleaseHandle()
+    {
+        NativeMemory.AlignedFree((void*)handle);
+        return true;
+    }
+}
