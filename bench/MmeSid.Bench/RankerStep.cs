@@ -46,9 +46,9 @@ internal static class RankerStep
         RankerCatalogue catalogue = RankerCatalogue.Of(log, sources, allowUncoded: false);
         using var model = new Ranker(catalogue.Items, sources, new RankerOptions
         {
-            Kind = job.Kind, Dimension = job.Dimension, ActivationWidth = job.ActivationWidth, Hidden = job.Hidden, History = job.History, Batch = job.Batch, NegativesPerClick = job.Negatives,
+            Kind = job.Kind, Dimension = job.Dimension, ActivationWidth = job.ActivationWidth, Hidden = job.Hidden, History = job.History,
         }, allowUncoded: false, seed: 1);
-        var learner = new RankerLearner(model, log, catalogue, seed: 1);
+        var learner = new RankerLearner(model, log, catalogue, new RankerSampling { Batch = job.Batch, NegativesPerClick = job.Negatives }, seed: 1);
         if (job.Steps == 0)
         {
             WriteStart(job, model, learner, log, catalogue);

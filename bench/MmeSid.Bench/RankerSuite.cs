@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using MmeSid.Engine;
 using MmeSid.Engine.Embeddings;
+using MmeSid.Engine.Files;
 using MmeSid.Engine.Quantization;
 using MmeSid.Engine.Sids;
 using MmeSid.Training;

@@ -51,7 +51,7 @@ internal sealed class RankingScores(RankingTable table, Func<string, string> pat
             if (_test is { } found)
                 return found;
             ClickLog log = ClickLog.Of(InteractionSequences.ReadFile(pathOf(table.Sequences)));
-            ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = NegativeItems.Popularity, NegativesPerClick = RankingTables.NegativesPerClick, MaximumUsers = size.Users });
+            ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = NegativeItems.Popularity, NegativesPerClick = RankingTables.NegativesPerClick, MaximumUsers = size.Users }).Samples;
             return (_test = (log, samples, log.TrainingClicks())).Value;
         }
     }

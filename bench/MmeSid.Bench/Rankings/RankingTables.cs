@@ -26,7 +26,7 @@ internal sealed record RankingTable(string Key, string Title, string Text, strin
 /// <param name="Quick">One epoch each: shows that everything runs, measures nothing.</param>
 internal readonly record struct RankingSize(int Seeds, int Users, bool Quick);
 
-/// <summary>The experiments on ranking, each as the commands that a user types: the table of PSRQ's paper (arXiv 2508.20359) on three data sets.</summary>
+/// <summary>The experiments on ranking, each as the commands that a user types: rows of the table of PSRQ's paper (arXiv 2508.20359) on three data sets.</summary>
 internal sealed class RankingTables
 {
     private const string kPlain = "DIN", kMcca = "MCCA", kBestQuantizer = "DIN + PSRQ";

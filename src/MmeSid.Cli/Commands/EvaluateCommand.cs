@@ -33,7 +33,8 @@ internal static class EvaluateCommand
         }.AcceptOnlyFromAmong("test", "validation");
         var unknown = new Option<string>("--unknown")
         {
-            Description = "Items that the model does not know: refuse stops; skip leaves them out of histories and counts a user whose held-out item is one of them as a miss.",
+            Description = "Items that the model does not know: refuse stops; skip leaves them out of histories and counts a user whose held-out item is one of them as a miss. "
+                + $"Of a {RankerModel.Kind}: such a user is left out, and what was not clicked is without them.",
             DefaultValueFactory = _ => "refuse",
         }.AcceptOnlyFromAmong("refuse", "skip");
         var command = new Command("evaluate", "How well a model predicts each user's held-out item: HR, nDCG and MRR at 5, 10 and 20 over all items, those of the history left out; nothing is sampled. "

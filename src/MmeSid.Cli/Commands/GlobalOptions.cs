@@ -30,7 +30,7 @@ internal static class GlobalOptions
 
     public static readonly Option<ulong> Seed = new("--seed")
     {
-        Description = "Seed of everything random. Same input, options and seed: same bytes, whatever the number of threads.",
+        Description = "Seed of everything random. Same input, options and seed: same bytes, whatever the number of threads; of what libtorch trains, with the same number.",
         DefaultValueFactory = _ => 1,
         HelpName = "number",
         Recursive = true,

@@ -22,18 +22,22 @@ internal readonly partial record struct NamedFile(string Name, string File)
     /// <param name="option">For messages.</param>
     /// <param name="texts">The values.</param>
     /// <exception cref="ArgumentException">A text is not <c>name=file</c>, a name is none of a modality, or two are the same.</exception>
-    public static NamedFile[] ParseModalities(string option, IEnumerable<string> texts)
+    public static NamedFile[] ParseModalities(string option, IEnumerable<string> texts) => RequireModalities(option, [.. texts.Select(text => Parse(option, text))]);
+
+    /// <summary>Refuses what names no modality, or one twice.</summary>
+    /// <param name="option">For messages.</param>
+    /// <param name="named">The values.</param>
+    /// <exception cref="ArgumentException">A name is none of a modality, or two are the same.</exception>
+    public static NamedFile[] RequireModalities(string option, NamedFile[] named)
     {
-        NamedFile[] named = [.. texts.Select(text => ParseModality(option, text))];
+        foreach ((string name, string file) in named)
+        {
+            if (!ModalityName().IsMatch(name))
+                throw new ArgumentException($"{option} is '{name}={file}': '{name}' is no name of a modality, expected letters, digits, - and _");
+        }
         return named.GroupBy(file => file.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(group => group.Count() > 1) is { } twice
             ? throw new ArgumentException($"{option} names two modalities {twice.Key}, expected a name of its own for each")
             : named;
-    }
-
-    private static NamedFile ParseModality(string option, string text)
-    {
-        NamedFile named = Parse(option, text);
-        return ModalityName().IsMatch(named.Name) ? named : throw new ArgumentException($"{option} is '{text}': '{named.Name}' is no name of a modality, expected letters, digits, - and _");
     }
 
     // It becomes the name of a folder.

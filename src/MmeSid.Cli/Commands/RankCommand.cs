@@ -27,7 +27,7 @@ internal static class RankCommand
             HelpName = "file",
         };
         var history = new Option<string?>("--user-history") { Description = "Item ids of the one user of all candidates, oldest first, separated by blanks.", HelpName = "ids" };
-        var histories = new Option<string?>("--histories", "-s") { Description = "Whole histories of users: lines 'user item item …', oldest event first; .gz is unpacked.", HelpName = "file" };
+        var histories = new Option<string?>("--histories", "-s") { Description = "Whole histories of users, those of the candidates among them: lines 'user item item …', oldest event first, a user alone has none yet; .gz is unpacked.", HelpName = "file" };
         var top = new Option<int>("--top") { Description = "Items per user that are kept; 0 keeps all.", DefaultValueFactory = _ => 0, HelpName = "count" };
         var unknown = new Option<string>("--unknown")
         {
@@ -51,13 +51,10 @@ internal static class RankCommand
             string file = run.Need(candidates);
             using TextReader input = file == kStandardInput ? Console.In : File.OpenText(file);
             bool skip = run.Need(unknown) == "skip";
+            Func<string?, IReadOnlyList<string>?> idsOf = run.Get(history) is { } ids ? _ => Histories.Ids(ids) : Reader(run, run.Get(histories)!);
             TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
             using RankerModel ranker = RankerModel.Open(ModelFolder.Open(run.Need(model)));
-            Histories users = run.Get(history) is { } ids
-                ? Histories.Of(ids, ranker.Items, skip)
-                : Histories.Of(run.Progress.Step("read", () => InteractionSequences.ReadFile(run.Get(histories)!)), ranker.Items, skip);
-            users.Report(run, ranker.Options.History);
-            var ranking = new Ranking(ranker, users, file == kStandardInput ? "standard input" : file, run.Need(top), skip);
+            var ranking = new Ranking(ranker, idsOf, file == kStandardInput ? "standard input" : file, run.Need(top), skip);
             using Stream output = Console.OpenStandardOutput();
             run.Progress.Step("rank", 0, "users", step =>
             {
@@ -68,23 +65,39 @@ internal static class RankCommand
                     step.Advance(lines.Count);
                 }
             });
-            if (ranking.Unknown > 0)
-                run.Progress.Note($"{ranking.Unknown} candidates that the model does not know were skipped");
+            ranking.Report(run);
         }));
         return command;
+    }
+
+    // Histories by user; null where there is none. Those of users who are not asked for do not matter.
+    private static Func<string?, IReadOnlyList<string>?> Reader(CommandRun run, string path)
+    {
+        InteractionSequences sequences = run.Progress.Step("read", () => InteractionSequences.ReadFile(path));
+        if (sequences.Users.Count == 0)
+            throw new InvalidDataException($"{path}: is empty, expected lines 'user item item …'");
+        Dictionary<string, int> users = sequences.Users.Index().ToDictionary(user => user.Item, user => user.Index, StringComparer.Ordinal);
+        return user => user is not null && users.TryGetValue(user, out int number) ? Histories.Ids(sequences, number) : null;
     }
 
     /// <summary>Candidates of a user: places in the line's arrays with the rows of the model.</summary>
     private sealed record Candidates(JsonObject Line, int Count, int[] History, (int Place, int Row)[] Known);
 
     /// <summary>Reads lines, scores and writes them.</summary>
-    private sealed class Ranking(RankerModel ranker, Histories users, string place, int top, bool skipUnknown)
+    private sealed class Ranking(RankerModel ranker, Func<string?, IReadOnlyList<string>?> idsOf, string place, int top, bool skipUnknown)
     {
-        private readonly Dictionary<string, int[]> _histories = users.Users.Zip(users.Rows).Where(user => user.First is not null).ToDictionary(user => user.First!, user => user.Second, StringComparer.Ordinal);
-        private long _line;
+        private readonly KnownItems _candidates = new(ranker.Items, skipUnknown), _clicked = new(ranker.Items, skipUnknown);
+        private long _line, _users, _cut;
 
-        /// <summary>Candidates that were skipped.</summary>
-        public long Unknown { get; private set; }
+        private string Where => $"{place}: line {_line}: ";
+
+        /// <summary>Says what was left out.</summary>
+        public void Report(CommandRun run)
+        {
+            Histories.Report(run, _clicked.Skipped, _cut, _users, ranker.Options.History);
+            if (_candidates.Skipped > 0)
+                run.Progress.Note($"{_candidates.Skipped} candidates that the model does not know were skipped");
+        }
 
         /// <summary>The candidates of the next users; none at the end.</summary>
         public List<Candidates> Read(TextReader input, int most)
@@ -139,24 +152,19 @@ internal static class RankCommand
             var known = new List<(int, int)>();
             foreach ((int place, string? item) in items.Index())
             {
-                if (ranker.Items.TryFind(item!, out long row))
-                    known.Add((place, (int)row));
-                else if (skipUnknown)
-                    Unknown++;
-                else
-                    throw Problem($"item '{OneLine.Of(item!)}' is none of the {ranker.Items.Count} that the model knows; --unknown skip goes on without it");
+                if (_candidates.TryFind(Where, item!, out int row))
+                    known.Add((place, row));
             }
             return new Candidates(line, items.Length, HistoryOf(Text(line[kUser])), [.. known]);
         }
 
         private int[] HistoryOf(string? user)
         {
-            // One history without a user is everyone's.
-            if (_histories.Count == 0)
-                return users.Rows[0];
-            if (user is null)
-                throw Problem($"has no '{kUser}', whose history it would be");
-            return _histories.TryGetValue(user, out int[]? rows) ? rows : throw Problem($"user '{OneLine.Of(user)}' has no history");
+            IReadOnlyList<string> ids = idsOf(user) ?? throw Problem(user is null ? $"has no '{kUser}', whose history it would be" : $"user '{OneLine.Of(user)}' has no history");
+            int[] rows = _clicked.Find(Histories.WhereOf(user), ids);
+            _users++;
+            _cut += rows.Length > ranker.Options.History ? 1 : 0;
+            return rows;
         }
 
         private JsonObject ParseJson(string text)
@@ -164,11 +172,12 @@ internal static class RankCommand
             try
             {
                 JsonObject line = JsonNode.Parse(text) as JsonObject ?? throw Problem("is no JSON object");
-                // A name that is given twice is found only when names are looked up.
+                // A name that is given twice is found only when names are looked up, half a letter only when it is written.
                 _ = line.Count;
+                _ = line.ToJsonString();
                 return line;
             }
-            catch (Exception problem) when (problem is JsonException or ArgumentException)
+            catch (Exception problem) when (problem is JsonException or ArgumentException or InvalidOperationException)
             {
                 throw Problem("is no JSON object");
             }
@@ -182,6 +191,6 @@ internal static class RankCommand
 
         private static string? Text(JsonNode? node) => node is JsonValue value ? value.TryGetValue(out string? text) ? text : value.TryGetValue(out long number) ? $"{number}" : null : null;
 
-        private InvalidDataException Problem(string what) => new($"{place}: line {_line}: {what}");
+        private InvalidDataException Problem(string what) => new(Where + what);
     }
 }

@@ -15,7 +15,7 @@ internal static class RankerEvaluation
 
     private static readonly Option<string?> s_negatives = new Option<string?>("--negatives")
     {
-        Description = $"Of a {RankerModel.Kind}, with {ClickFile.Sequences.Name}: what a user did not click is drawn, uniform: every item alike; popularity: in proportion to the clicks in training. [default: as in its training]",
+        Description = $"Of a {RankerModel.Kind}, with {ClickFile.Sequences.Name}: what a user did not click is drawn, uniform: every item of the file alike; popularity: in proportion to the clicks in training. [default: as in its training, where that drew]",
     }.AcceptOnlyFromAmong(OptionName.All<NegativeItems>());
 
     private static readonly Option<int> s_perClick = new("--negatives-per-positive")
@@ -41,7 +41,7 @@ internal static class RankerEvaluation
 
     private static readonly Option<string?> s_perSample = new("--per-sample")
     {
-        Description = $"Of a {RankerModel.Kind}: also write each sample's score, a table with the columns user, item, label and score.",
+        Description = $"Of a {RankerModel.Kind}: also write each sample's score, lines with tabs between user, item, label and score, whatever the file is called.",
         HelpName = "file",
     };
 
@@ -70,17 +70,24 @@ internal static class RankerEvaluation
     /// <param name="run">The options.</param>
     /// <param name="folder">The model.</param>
     /// <param name="which">Which click is tested.</param>
-    /// <param name="skipUnknown">Leaves items that the model does not know out of histories, and samples of them out of the test.</param>
+    /// <param name="skipUnknown">Leaves items that the model does not know out of histories and out of what was not clicked, and users whose held-out item is one of them out of the test.</param>
     public static void Run(CommandRun run, ModelFolder folder, HeldOut which, bool skipUnknown)
     {
         using OutputFile? perSample = run.Get(s_perSample) is { } file ? OutputFile.Create(file, run.Force) : null;
-        TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
-        using RankerModel model = RankerModel.Open(folder);
+        foreach (string input in (string[])[ClickFile.PathOf(run), .. run.Get(EvaluateCommand.Against) is { } scored ? (string[])[scored] : [], .. Directory.GetFiles(folder.Path)])
+            perSample?.RequireOther(input);
         ClickLog log = ClickFile.Read(run);
         if (log.Split.Evaluated.Count == 0)
             throw new InvalidDataException($"{ClickFile.PathOf(run)}: no user has {LeaveOneOut.LeastEvents} clicks, so there is nothing to test");
+        TorchRuntime.Start(GlobalOptions.ThreadCount(run.Parsed));
+        using RankerModel model = RankerModel.Open(folder);
         RankerCatalogue catalogue = RankerCatalogue.Of(model.Items, log);
-        ClickSample[] samples = Known(run, log, catalogue, HeldOutSamples.Draw(log, Options(run, model, log, which)), skipUnknown);
+        HeldOutSamples drawn = HeldOutSamples.Draw(log, Options(run, model, log, which));
+        if (drawn.Samples.Length == 0)
+            throw new InvalidDataException($"{ClickFile.PathOf(run)}: each of the {drawn.UsersLeftOut} users with {LeaveOneOut.LeastEvents} clicks took all items that can be drawn: there is none that was not clicked");
+        if (drawn.UsersLeftOut > 0)
+            run.Progress.Note($"{drawn.UsersLeftOut} users who took all items that can be drawn were left out");
+        ClickSample[] samples = Known(run, log, catalogue, drawn.Samples, skipUnknown);
         double[] other = run.Get(EvaluateCommand.Against) is { } against ? ClickScoreFile.Read(against, log.Clicks, samples) : [];
         double[] scores = run.Progress.Step("evaluate", samples.Length, "samples", step => model.Scorer.Score(log, catalogue, samples, count =>
         {
@@ -107,10 +114,13 @@ internal static class RankerEvaluation
     {
         if (log.HasPassed && ((Option[])[s_negatives, s_perClick]).FirstOrDefault(option => run.Parsed.GetResult(option) is { Implicit: false }) is { } useless)
             throw new ArgumentException($"{useless.Name} is of {ClickFile.Sequences.Name}: {ClickFile.Samples.Name} say what was not clicked");
+        NegativeItems? negatives = run.Get(s_negatives) is { } name ? OptionName.Parse<NegativeItems>(name) : model.Negatives;
+        if (negatives is null && !log.HasPassed)
+            throw new ArgumentException($"{s_negatives.Name} is missing, and nothing was drawn in the training: its samples said what was not clicked, {ClickFile.Sequences.Name} do not");
         return new HeldOutSampleOptions
         {
             Which = which,
-            Negatives = run.Get(s_negatives) is { } negatives ? OptionName.Parse<NegativeItems>(negatives)!.Value : model.Options.Negatives,
+            Negatives = negatives ?? default,
             NegativesPerClick = run.Need(s_perClick),
             MaximumUsers = run.Need(s_users),
             Seed = run.Seed,
@@ -124,14 +134,20 @@ internal static class RankerEvaluation
             foreach (int item in (int[])[.. log.Clicks[sample.User][..sample.Seen], sample.Item])
             {
                 if (catalogue.Rows[item] < 0)
-                    throw new InvalidDataException($"user '{log.Clicks.Users[sample.User]}': item '{log.Clicks.Items[item]}' is none of the {catalogue.Items.Count} that the model knows");
+                    throw new InvalidDataException(Histories.WhereOf(log.Clicks.Users[sample.User]) + KnownItems.Lacks(catalogue.Items, log.Clicks.Items[item]));
             }
         }
-        ClickSample[] known = [.. samples.Where(sample => catalogue.Rows[sample.Item] >= 0)];
+        ILookup<bool, ClickSample> unknown = samples.Where(sample => catalogue.Rows[sample.Item] < 0).ToLookup(sample => sample.IsClicked);
+        // Without its click there is nothing that a user's other samples could be told from.
+        HashSet<int> users = [.. unknown[true].Select(sample => sample.User)];
+        ClickSample[] known = [.. samples.Where(sample => catalogue.Rows[sample.Item] >= 0 && !users.Contains(sample.User))];
         if (known.Length == 0)
-            throw new InvalidDataException($"{ClickFile.PathOf(run)}: none of the {samples.Length} samples is of an item that the model knows");
-        if (known.Length < samples.Length)
-            run.Progress.Note($"{samples.Length - known.Length} of {samples.Length} samples are of items that the model does not know and were left out");
+            throw new InvalidDataException($"{ClickFile.PathOf(run)}: none of the {users.Count} held-out clicks is on an item that the model knows");
+        if (users.Count > 0)
+            run.Progress.Note($"{users.Count} users whose held-out item the model does not know were left out");
+        int others = unknown[false].Count(sample => !users.Contains(sample.User));
+        if (others > 0)
+            run.Progress.Note($"{others} other samples are of items that the model does not know and were left out");
         return known;
     }
 

@@ -17,6 +17,7 @@ internal sealed class TrainRankerCommand
     private const string kScore = "auc", kRefuse = "refuse", kZero = "zero";
 
     private static readonly RankerOptions s_defaults = new();
+    private static readonly RankerSampling s_sampling = new();
 
     private readonly Option<string> _kind = Choice<RankerKind>("--kind", "din: each set of codes of the history is weighed against the same set of the target (without --sids, item ids alone); "
         + $"mcca: every set is weighed against the target's codes named '{RankerOptions.Joint}'.", s_defaults.Kind);
@@ -44,9 +45,9 @@ internal sealed class TrainRankerCommand
         DefaultValueFactory = _ => kRefuse,
     }.AcceptOnlyFromAmong(kRefuse, kZero);
 
-    private readonly Option<string> _negatives = Choice<NegativeItems>("--negatives", "With --sequences, what a user did not click is drawn: uniform, every item alike; popularity, in proportion to the clicks in training.", s_defaults.Negatives);
+    private readonly Option<string> _negatives = Choice<NegativeItems>("--negatives", "With --sequences, what a user did not click is drawn: uniform, every item of the file alike; popularity, in proportion to the clicks in training.", s_sampling.Negatives);
 
-    private readonly Option<int> _perClick = Number("--negatives-per-positive", "With --sequences: items drawn for each click, anew in every epoch.", s_defaults.NegativesPerClick);
+    private readonly Option<int> _perClick = Number("--negatives-per-positive", "With --sequences: items drawn for each click, anew in every epoch.", s_sampling.NegativesPerClick);
     private readonly Option<int> _dimension = Number("--dimension", "Values per embedding.", s_defaults.Dimension);
     private readonly Option<int> _history = Number("--history", "Last clicks of a user that are looked at.", s_defaults.History);
     private readonly Option<int> _activation = Number("--activation-width", "Hidden values of the network that weighs an item of the history.", s_defaults.ActivationWidth);
@@ -58,8 +59,8 @@ internal sealed class TrainRankerCommand
         HelpName = "counts",
     };
 
-    private readonly Option<int> _batch = Number("--batch", "Samples per step.", s_defaults.Batch);
-    private readonly Option<int> _validation = Number("--validation-users", "Users whose last click but one judges an epoch; 0 takes all.", s_defaults.ValidationUsers);
+    private readonly Option<int> _batch = Number("--batch", "Samples per step.", s_sampling.Batch);
+    private readonly Option<int> _validation = Number("--validation-users", "Users whose last click but one judges an epoch; 0 takes all.", s_sampling.ValidationUsers);
     private readonly TrainingLoopOptions _loop = new(new LoopOptions { Epochs = 1, LearningRate = 1e-3 });
 
     public static Command Create()
@@ -95,7 +96,9 @@ internal sealed class TrainRankerCommand
     {
         string path = run.Need(_output), file = ClickFile.PathOf(run);
         using OutputFolder folder = OutputFolder.Create(path, run.Force, ModelFolder.DescriptionName);
+        folder.RequireOutside(file);
         RankerOptions options = Read(run);
+        RankerSampling sampling = ReadSampling(run);
         NamedFile[] named = Named(run);
         foreach (NamedFile bundle in named)
             folder.RequireOutside(bundle.File);
@@ -107,11 +110,13 @@ internal sealed class TrainRankerCommand
         ClickLog log = ClickFile.Read(run);
         bool uncoded = run.Need(_uncoded) == kZero;
         RankerCatalogue catalogue = RankerCatalogue.Of(log, sources, uncoded);
-        OptionTexts texts = Texts(run, options, log, named);
+        OptionTexts texts = Texts(run, options, sampling, log, named);
         LoopOptions loop = _loop.Read(run, path, [RankerModel.Kind, texts.ToString(), .. inputs.Values]);
         torch.Device device = _loop.Start(run);
         using Ranker model = new Ranker(catalogue.Items, sources, options, uncoded, run.Seed).to(device);
-        var learner = new RankerLearner(model, log, catalogue, run.Seed);
+        var learner = new RankerLearner(model, log, catalogue, sampling, run.Seed);
+        if (learner.UsersLeftOut > 0)
+            run.Progress.Note($"{learner.UsersLeftOut} users who took all items that can be drawn were left out of the training");
         LoopResult trained = TrainingLoopOptions.Train(run, learner, loop, kScore);
         run.Cancellation.ThrowIfCancellationRequested();
         double? score = trained.Epochs[trained.KeptEpoch - 1].Score;
@@ -146,13 +151,22 @@ internal sealed class TrainRankerCommand
             ActivationWidth = run.Need(_activation),
             Hidden = NumberLists.Parse<int>(run.Need(_hidden), _hidden.Name),
             Codes = OptionName.Parse<SidEmbeddingStart>(run.Need(_codes))!.Value,
+        };
+        options.Validate();
+        return options;
+    }
+
+    private RankerSampling ReadSampling(CommandRun run)
+    {
+        var sampling = new RankerSampling
+        {
             Negatives = OptionName.Parse<NegativeItems>(run.Need(_negatives))!.Value,
             NegativesPerClick = run.Need(_perClick),
             Batch = run.Need(_batch),
             ValidationUsers = run.Need(_validation),
         };
-        options.Validate();
-        return options;
+        sampling.Validate();
+        return sampling;
     }
 
     private NamedFile[] Named(CommandRun run)
@@ -162,15 +176,15 @@ internal sealed class TrainRankerCommand
             return NamedFile.ParseModalities(_sids.Name, texts);
         return SidBundle.IsBundle(folder)
             ? throw new ArgumentException($"{_sids.Name} {folder} is a bundle without the name of its modality, expected such as {_sids.Name} text={folder}")
-            : [.. SidBundle.List(folder).Select(bundle => new NamedFile(bundle.Name, bundle.Folder))];
+            : NamedFile.RequireModalities(_sids.Name, [.. SidBundle.List(folder).Select(bundle => new NamedFile(bundle.Name, bundle.Folder))]);
     }
 
-    private OptionTexts Texts(CommandRun run, RankerOptions options, ClickLog log, NamedFile[] named)
+    private OptionTexts Texts(CommandRun run, RankerOptions options, RankerSampling sampling, ClickLog log, NamedFile[] named)
     {
         OptionTexts texts = new OptionTexts().Add("kind", run.Need(_kind)).Add("without", run.Need(_without)).Add("sids", string.Join(',', named.Select(bundle => bundle.Name)))
             .Add("codes", run.Need(_codes)).Add("uncoded", run.Need(_uncoded)).Add("dimension", options.Dimension).Add("history", options.History)
-            .Add("activation-width", options.ActivationWidth).Add("hidden", string.Join(',', options.Hidden)).Add("batch", options.Batch).Add("validation-users", options.ValidationUsers);
-        return texts.Add("negatives", log.HasPassed ? RankerModel.GivenNegatives : run.Need(_negatives)).Add("negatives-per-positive", log.HasPassed ? 0 : options.NegativesPerClick);
+            .Add("activation-width", options.ActivationWidth).Add("hidden", string.Join(',', options.Hidden)).Add("batch", sampling.Batch).Add("validation-users", sampling.ValidationUsers);
+        return texts.Add("negatives", log.HasPassed ? RankerModel.GivenNegatives : run.Need(_negatives)).Add("negatives-per-positive", log.HasPassed ? 0 : sampling.NegativesPerClick);
     }
 
     private static Option<int> Number(string name, string description, int value) => new(name) { Description = description, DefaultValueFactory = _ => value, HelpName = "count" };

@@ -39,7 +39,7 @@ public sealed class ClickLog
     /// <summary>
     /// Reads a table with the columns <c>user</c>, <c>item</c> and <c>label</c> (0 or 1), each user's lines in the order of time; lines of users may be mixed. <c>.tsv</c> or comma-separated.
     /// </summary>
-    /// <exception cref="InvalidDataException">A column is missing, an item is no number ≥ 1, a label is neither 0 nor 1 (line named), or one of the labels never occurs.</exception>
+    /// <exception cref="InvalidDataException">A column is missing, an item is no number ≥ 1, a label is neither 0 nor 1, a user is empty or holds control characters (line named), or one of the labels never occurs.</exception>
     public static ClickLog ReadFile(string path)
     {
         using var text = new DelimitedText(path);
@@ -51,6 +51,9 @@ public sealed class ClickLog
             (string user, string item, string label) = (text[columns[0]], text[columns[1]], text[columns[2]]);
             if (user.Length == 0)
                 throw new InvalidDataException($"{text.Place}: the user is empty");
+            // Ids are written to lines and between tabs.
+            if (user.Any(char.IsControl))
+                throw new InvalidDataException($"{text.Place}: user '{OneLine.Of(user)}' holds a tab, a line break or another control character");
             if (!long.TryParse(item, NumberStyles.None, CultureInfo.InvariantCulture, out long number) || number < 1)
                 throw new InvalidDataException($"{text.Place}: item '{OneLine.Of(item)}' is no number from 1 up");
             if (label is not ("0" or "1"))

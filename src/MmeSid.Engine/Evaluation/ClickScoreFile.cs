@@ -5,7 +5,7 @@ using MmeSid.Engine.Files;
 
 namespace MmeSid.Engine.Evaluation;
 
-/// <summary>Samples and the scores that a model gave them as a <c>.tsv</c> with the columns <c>user</c>, <c>item</c>, <c>label</c> and <c>score</c>, so that models can be compared sample by sample.</summary>
+/// <summary>Samples and the scores that a model gave them as lines of fields with tabs between, whatever the file is called, with the columns <c>user</c>, <c>item</c>, <c>label</c> and <c>score</c>, so that models can be compared sample by sample.</summary>
 public static class ClickScoreFile
 {
     /// <summary>Writes the table; scores as .NET reads them back, bit for bit.</summary>
@@ -34,7 +34,7 @@ public static class ClickScoreFile
     {
         ArgumentNullException.ThrowIfNull(clicks);
         ArgumentNullException.ThrowIfNull(samples);
-        using var text = new DelimitedText(path);
+        using var text = new DelimitedText(path, tabs: true);
         string[] expected = ["user", "item", "label", "score"];
         if (!text.Columns.SequenceEqual(expected))
             throw new InvalidDataException($"{path}: has the columns {OneLine.Of(string.Join(", ", text.Columns))}, expected {string.Join(", ", expected)}");

@@ -23,16 +23,23 @@ public sealed record HeldOutSampleOptions
 /// The samples that models are tested on: of every user who has one the held-out click and what was not clicked with it, passed over or drawn among what the user did not click up to then. They depend on the log and
 /// the options alone, so that all models see the same. Those of the validation are drawn by numbers of their own and without knowing the click behind it: an epoch that they choose is chosen without the test.
 /// </summary>
-public static class HeldOutSamples
+public sealed class HeldOutSamples
 {
     private const ulong kUsers = 1UL << 40, kParts = 1UL << 41;
 
-    /// <summary>Makes the samples, user by user, the click first.</summary>
+    private HeldOutSamples(ClickSample[] samples, int usersLeftOut) => (Samples, UsersLeftOut) = (samples, usersLeftOut);
+
+    /// <summary>User by user, the click first; none where no user has a held-out click.</summary>
+    public ClickSample[] Samples { get; }
+
+    /// <summary>Users with a held-out click who took everything that can be drawn, so that there is nothing to tell it from.</summary>
+    public int UsersLeftOut { get; }
+
+    /// <summary>Makes the samples.</summary>
     /// <param name="log">Clicks and their split.</param>
     /// <param name="options">Which, how many.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
-    /// <exception cref="InvalidDataException">A user took everything there is, or no user has a held-out click.</exception>
-    public static ClickSample[] Draw(ClickLog log, HeldOutSampleOptions options)
+    public static HeldOutSamples Draw(ClickLog log, HeldOutSampleOptions options)
     {
         ArgumentNullException.ThrowIfNull(log);
         ArgumentNullException.ThrowIfNull(options);
@@ -41,16 +48,15 @@ public static class HeldOutSamples
         if (options.MaximumUsers < 0)
             throw new ArgumentException($"the number of users is {options.MaximumUsers}, expected at least 0", nameof(options));
         RandomSource random = new RandomSource(options.Seed).Split(kParts + (ulong)options.Which);
-        int[] users = [.. log.Split.Evaluated];
-        if (users.Length == 0)
-            throw new InvalidDataException($"no user has {LeaveOneOut.LeastEvents} clicks, so there is nothing to test");
+        NegativeSampling? sampling = log.HasPassed ? null : new NegativeSampling(log, options.Negatives);
+        int[] users = [.. log.Split.Evaluated.Where(user => sampling is null || sampling.CanDraw(Taken(user)))];
+        int leftOut = log.Split.Evaluated.Count - users.Length;
         if (options.MaximumUsers > 0 && options.MaximumUsers < users.Length)
         {
             random.Split(kUsers).Shuffle<int>(users);
             Array.Resize(ref users, options.MaximumUsers);
             Array.Sort(users);
         }
-        NegativeSampling? sampling = log.HasPassed ? null : new NegativeSampling(log, options.Negatives);
         var samples = new List<ClickSample>();
         var drawn = new int[options.NegativesPerClick];
         foreach (int user in users)
@@ -62,11 +68,17 @@ public static class HeldOutSamples
                 samples.AddRange(log.HeldOutPassedOf(user, options.Which));
                 continue;
             }
-            int[] taken = log.Clicks[user][..(click.Seen + 1)].ToArray();
-            Array.Sort(taken);
-            sampling.Draw(user, taken, random.Split((ulong)user), drawn);
+            sampling.Draw(user, Taken(user), random.Split((ulong)user), drawn);
             samples.AddRange(drawn.Select(item => click with { Item = item, IsClicked = false }));
         }
-        return [.. samples];
+        return new HeldOutSamples([.. samples], leftOut);
+
+        // Up to the held-out click, ascending.
+        int[] Taken(int user)
+        {
+            int[] taken = log.Clicks[user][..(log.HeldOutClickOf(user, options.Which).Seen + 1)].ToArray();
+            Array.Sort(taken);
+            return taken;
+        }
     }
 }

@@ -41,12 +41,27 @@ public sealed class NegativeSampling
     /// <summary>Items that can be drawn.</summary>
     public IReadOnlyList<int> Drawable => _drawable;
 
+    /// <summary>Whether anything is left to draw.</summary>
+    /// <param name="excluded">Items that are not drawn, ascending, each at least once.</param>
+    public bool CanDraw(ReadOnlySpan<int> excluded)
+    {
+        // Fewer are excluded than can be drawn, or one that can is not among them.
+        if (excluded.Length < _drawable.Length)
+            return true;
+        foreach (int item in _drawable)
+        {
+            if (excluded.BinarySearch(item) < 0)
+                return true;
+        }
+        return false;
+    }
+
     /// <summary>Draws items for a user, repetitions allowed.</summary>
     /// <param name="user">For messages.</param>
     /// <param name="excluded">Items that are not drawn, ascending, each at least once.</param>
     /// <param name="random">The draws.</param>
     /// <param name="items">Written over.</param>
-    /// <exception cref="InvalidDataException">The user took everything there is.</exception>
+    /// <exception cref="InvalidDataException">The user took everything there is: <see cref="CanDraw"/> is false.</exception>
     public void Draw(int user, ReadOnlySpan<int> excluded, RandomSource random, Span<int> items)
     {
         ArgumentNullException.ThrowIfNull(random);

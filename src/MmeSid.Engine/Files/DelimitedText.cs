@@ -16,9 +16,14 @@ internal sealed class DelimitedText : IDisposable
     private readonly CsvReader _reader;
 
     public DelimitedText(string path)
+        : this(path, System.IO.Path.GetExtension(path).Equals(".tsv", StringComparison.OrdinalIgnoreCase))
+    {
+    }
+
+    /// <summary>Opens a table whose fields end at tabs, or at commas, whatever its name.</summary>
+    public DelimitedText(string path, bool tabs)
     {
         _path = path;
-        bool tabs = System.IO.Path.GetExtension(path).Equals(".tsv", StringComparison.OrdinalIgnoreCase);
         var text = new StreamReader(path, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: true, 1 << 16);
         _reader = CsvReader.Create(text, new CsvReaderOptions
         {

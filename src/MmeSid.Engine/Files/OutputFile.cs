@@ -36,9 +36,7 @@ public sealed partial class OutputFile : IDisposable
     public static OutputFile Create(string path, bool force)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        string target = System.IO.Path.GetFullPath(path);
-        if (new FileInfo(target).LinkTarget is not null && File.ResolveLinkTarget(target, returnFinalTarget: true) is { } link)
-            target = link.FullName;
+        string target = TargetOf(path);
         string folder = System.IO.Path.GetDirectoryName(target) ?? throw new IOException($"{path}: is a folder, expected the name of a file");
         if (Directory.Exists(target))
             throw new IOException($"{path}: is a folder, expected the name of a file");
@@ -59,6 +57,16 @@ public sealed partial class OutputFile : IDisposable
             // The system names the temporary file, which means nothing to the user; /proc says that a new file is not found.
             throw new UnauthorizedAccessException($"{path}: no file can be created in folder {folder}; expected a folder with write permission", problem);
         }
+    }
+
+    /// <summary>Refuses an input that committing would replace.</summary>
+    /// <param name="input">A file that is read.</param>
+    /// <exception cref="IOException">It is the final file.</exception>
+    public void RequireOther(string input)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(input);
+        if (TargetOf(input) == Path)
+            throw new IOException($"{input}: is read here and would be replaced: choose another file for the output");
     }
 
     /// <summary>Closes <see cref="Stream"/> for a library that writes files by name; <see cref="Commit"/> then only renames.</summary>
@@ -107,6 +115,13 @@ public sealed partial class OutputFile : IDisposable
 
     /// <summary>A message of the system with final names in place of the temporary ones, which mean nothing to who reads it.</summary>
     public static string WithFinalNames(string message) => Temporary().Replace(message, "$1");
+
+    // A link is followed and stays.
+    private static string TargetOf(string path)
+    {
+        string target = System.IO.Path.GetFullPath(path);
+        return new FileInfo(target).LinkTarget is not null && File.ResolveLinkTarget(target, returnFinalTarget: true) is { } link ? link.FullName : target;
+    }
 
     [GeneratedRegex(@"(?<=[/\\])\.([^/\\]+)\.[0-9a-f]{12}\.tmp")]
     private static partial Regex Temporary();

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace MmeSid.Training.Ranking;
 
 /// <summary>
-/// How much an item of the history counts for a target, and the sum of the history by these weights (DIN's activation unit, without a softmax):
+/// How much an item of the history counts for a target, and the sum of the history by these weights (MCCA's FFN(e ⊕ q): DIN's activation unit, without a softmax and without its product of both):
 /// <code>
 /// w_j = v · ReLU(W [e_j ; q] + b) + c        h = Σ_j w_j e_j        W: [H, 2d'], v: [H]
 /// </code>

@@ -32,7 +32,7 @@ public sealed class Ranker : nn.Module<RankerBatch, Tensor>
     /// <param name="options">Shape.</param>
     /// <param name="allowUncoded">Whether an item may have no codes in a set.</param>
     /// <param name="seed">Of projections of codewords.</param>
-    /// <exception cref="ArgumentException">An option is out of range, or MCCA lacks a set.</exception>
+    /// <exception cref="ArgumentException">An option is out of range, MCCA lacks a set, or the items are too many.</exception>
     /// <exception cref="InvalidDataException">A bundle lacks an item.</exception>
     public Ranker(ItemIds catalogue, IReadOnlyList<CodeSource> sources, RankerOptions options, bool allowUncoded, ulong seed)
         : this(catalogue?.Count ?? 0, options, Tables(catalogue!, sources, options, allowUncoded, seed))
@@ -42,7 +42,6 @@ public sealed class Ranker : nn.Module<RankerBatch, Tensor>
     private Ranker(long itemCount, RankerOptions options, IReadOnlyList<(string Name, string Query, CodeTable Table)> sets)
         : base(nameof(Ranker))
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(itemCount, 1);
         Options = options;
         Sets = [.. sets.Select(set => set.Table)];
         SetNames = [.. sets.Select(set => set.Name)];
@@ -87,6 +86,7 @@ public sealed class Ranker : nn.Module<RankerBatch, Tensor>
     /// <param name="sets">Name, number of codes T and levels L of each set that takes part, in order.</param>
     internal static Ranker Empty(long itemCount, RankerOptions options, IReadOnlyList<(string Name, long Codes, int Levels)> sets)
     {
+        Require(itemCount, options, sets.Select(set => set.Levels));
         IReadOnlyList<(string Set, string Query)> weighed = options.Weighed([.. sets.Select(set => set.Name)]);
         return new Ranker(itemCount, options, [.. weighed.Select(pair => (pair.Set, pair.Query, Table(sets.Single(set => set.Name == pair.Set))))]);
 
@@ -127,9 +127,25 @@ public sealed class Ranker : nn.Module<RankerBatch, Tensor>
         ArgumentNullException.ThrowIfNull(sources);
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
+        Require(catalogue.Count, options, sources.Select(source => source.Bundle.Quantizer.Levels));
         var random = new Engine.RandomSource(seed);
         return [.. options.Weighed([.. sources.Select(source => source.Name)]).Select((pair, i) => (pair.Set, pair.Query,
             CodeTable.Of(sources.Single(source => source.Name == pair.Set), catalogue, options.Dimension, kSize, options.Codes, allowUncoded, random.Split(kCodes + (ulong)i).NextUInt64())))];
+    }
+
+    // The loops on the CPU reach a tensor as one span.
+    private static void Require(long items, RankerOptions options, IEnumerable<int> levels)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(items, 1);
+        Fits(items, options.Dimension, sizeof(float), "values");
+        foreach (int own in levels)
+            Fits(items, own, sizeof(long), "codes");
+
+        static void Fits(long items, int each, int size, string what)
+        {
+            if (items > int.MaxValue / size / each)
+                throw new ArgumentException($"{items} items of {each} {what} each take {(Int128)items * each * size} bytes, a ranker holds at most {int.MaxValue} of them");
+        }
     }
 
     /// <summary>The sets by their names.</summary>

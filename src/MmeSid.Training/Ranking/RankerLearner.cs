@@ -23,21 +23,21 @@ public sealed class RankerLearner : ILearner
     /// <param name="model">On the device to train on.</param>
     /// <param name="log">Clicks.</param>
     /// <param name="catalogue">Of the model; it knows every item of the log.</param>
+    /// <param name="sampling">Draws and batches.</param>
     /// <param name="seed">Of draws and shuffles.</param>
-    /// <exception cref="ArgumentException">Nobody clicked anything in training.</exception>
-    /// <exception cref="InvalidDataException">A user took everything there is, so that nothing can be drawn.</exception>
-    public RankerLearner(Ranker model, ClickLog log, RankerCatalogue catalogue, ulong seed)
+    /// <exception cref="ArgumentException">An option is out of range, or nobody clicked anything in training.</exception>
+    /// <exception cref="InvalidDataException">Every user took everything there is, so that nothing can be drawn.</exception>
+    public RankerLearner(Ranker model, ClickLog log, RankerCatalogue catalogue, RankerSampling sampling, ulong seed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(log);
         ArgumentNullException.ThrowIfNull(catalogue);
+        ArgumentNullException.ThrowIfNull(sampling);
+        sampling.Validate();
         (_model, _log, _catalogue, _device) = (model, log, catalogue, model.ItemEmbeddings.device);
-        _samples = new RankerSamples(log, model.Options, seed);
+        _samples = new RankerSamples(log, sampling, seed);
         _histories = new ClickHistories(log, catalogue);
-        _validation = log.Split.Evaluated.Count == 0 ? [] : HeldOutSamples.Draw(log, new HeldOutSampleOptions
-        {
-            Which = HeldOut.Validation, Negatives = model.Options.Negatives, MaximumUsers = model.Options.ValidationUsers, Seed = seed,
-        });
+        _validation = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Which = HeldOut.Validation, Negatives = sampling.Negatives, MaximumUsers = sampling.ValidationUsers, Seed = seed }).Samples;
     }
 
     /// <inheritdoc/>
@@ -48,6 +48,9 @@ public sealed class RankerLearner : ILearner
 
     /// <summary>Samples of an epoch.</summary>
     public int SamplesPerEpoch => _samples.Count;
+
+    /// <summary>Users who are not trained on: in training they took everything that can be drawn.</summary>
+    public int UsersLeftOut => _samples.UsersLeftOut;
 
     /// <summary>The samples of a step; the same for the same seed, epoch and step.</summary>
     public IReadOnlyList<ClickSample> Samples(int epoch, int step) => _samples[epoch, step];

@@ -1,3 +1,4 @@
+using System.Globalization;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Evaluation;
 using MmeSid.Engine.Files;
@@ -17,7 +18,7 @@ public sealed class RankerModel : IDisposable
 
     private readonly Ranker _module;
 
-    private RankerModel(Ranker module, ItemIds items) => (_module, Items, Scorer) = (module, items, new RankerScorer(module));
+    private RankerModel(Ranker module, ItemIds items, NegativeItems? negatives) => (_module, Items, Negatives, Scorer) = (module, items, negatives, new RankerScorer(module));
 
     /// <summary>The items by row.</summary>
     public ItemIds Items { get; }
@@ -27,6 +28,9 @@ public sealed class RankerModel : IDisposable
 
     /// <summary>Its shape.</summary>
     public RankerOptions Options => _module.Options;
+
+    /// <summary>What was drawn in its training; null where the samples said what was not clicked.</summary>
+    public NegativeItems? Negatives { get; }
 
     /// <summary>Loads a model.</summary>
     /// <exception cref="InvalidDataException">It is of another kind, or its weights do not fit its options.</exception>
@@ -43,18 +47,26 @@ public sealed class RankerModel : IDisposable
             Dimension = description.Option<int>("dimension"),
             History = description.Option<int>("history"),
             ActivationWidth = description.Option<int>("activation-width"),
-            Hidden = [.. Parts("hidden").Select(int.Parse)],
-            Negatives = description.Option<string>("negatives") == GivenNegatives ? default : Named<NegativeItems>("negatives"),
+            Hidden = [.. Parts("hidden").Select(Number)],
         };
+        NegativeItems? negatives = description.Option<string>("negatives") == GivenNegatives ? null : Named<NegativeItems>("negatives");
         using SafetensorsFile file = SafetensorsFile.Open(folder.PathOf(ModelFolder.WeightsName));
-        (string, long, int)[] sets = [.. Parts("sets").Select(name => (name, file.Entry($"codes.{name}.table").Shape[0], (int)file.Entry($"codes.{name}.rows").Shape[1]))];
-        Ranker module = Ranker.Empty(folder.Items.Count, options, sets);
+        Ranker module;
+        try
+        {
+            options.Validate();
+            module = Ranker.Empty(folder.Items.Count, options, [.. Parts("sets").Select(name => (name, Shape(name, "table")[0], (int)Shape(name, "rows")[1]))]);
+        }
+        catch (ArgumentException problem)
+        {
+            throw new InvalidDataException($"{folder.Path}: {problem.Message}", problem);
+        }
         try
         {
             module.LoadModel(folder);
             RequireRows(folder.Path, module);
             module.eval();
-            return new RankerModel(module, folder.Items);
+            return new RankerModel(module, folder.Items, negatives);
         }
         catch
         {
@@ -63,6 +75,15 @@ public sealed class RankerModel : IDisposable
         }
 
         string[] Parts(string name) => description.Option<string>(name).Split(',', StringSplitOptions.RemoveEmptyEntries);
+
+        int Number(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+            ? number : throw new InvalidDataException($"{folder.Path}: its option 'hidden' is '{description.Option<string>("hidden")}', expected numbers separated by commas");
+
+        IReadOnlyList<long> Shape(string set, string part)
+        {
+            IReadOnlyList<long> shape = file.Entry($"codes.{set}.{part}").Shape;
+            return shape.Count == 2 ? shape : throw new InvalidDataException($"{file.Path}: 'codes.{set}.{part}' has {shape.Count} dimensions, expected 2");
+        }
 
         T Named<T>(string name)
             where T : struct, Enum => OptionName.Parse<T>(description.Option<string>(name)) ?? throw new InvalidDataException($"{folder.Path}: its option '{name}' is '{description.Option<string>(name)}'");

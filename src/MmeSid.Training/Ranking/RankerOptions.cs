@@ -1,4 +1,3 @@
-using MmeSid.Engine.Evaluation;
 using MmeSid.Training.LanguageModels;
 
 namespace MmeSid.Training.Ranking;
@@ -6,7 +5,7 @@ namespace MmeSid.Training.Ranking;
 /// <summary>How items of a history are weighed against the target.</summary>
 public enum RankerKind
 {
-    /// <summary>DIN (Zhou et al. 2018): each set of codes of the history against the same set of the target.</summary>
+    /// <summary>As DIN (Zhou et al. 2018): each set of codes of the history against the same set of the target, here without the product of both in the activation unit.</summary>
     Din,
 
     /// <summary>MCCA (arXiv 2508.20359): each set of codes of the history against the joint codes of the target, which alone stand for it.</summary>
@@ -26,7 +25,7 @@ public enum RankerAblation
     JointCodes,
 }
 
-/// <summary>Shape, samples and batches of a <see cref="Ranker"/>.</summary>
+/// <summary>The shape of a <see cref="Ranker"/>.</summary>
 public sealed record RankerOptions
 {
     /// <summary>The name of the joint set of codes.</summary>
@@ -53,18 +52,6 @@ public sealed record RankerOptions
     /// <summary>Where code tables start.</summary>
     public SidEmbeddingStart Codes { get; init; } = SidEmbeddingStart.Random;
 
-    /// <summary>What is drawn where the data does not say what was not clicked.</summary>
-    public NegativeItems Negatives { get; init; }
-
-    /// <summary>Items drawn for each click.</summary>
-    public int NegativesPerClick { get; init; } = 1;
-
-    /// <summary>Samples per step.</summary>
-    public int Batch { get; init; } = 512;
-
-    /// <summary>Users whose validation click judges an epoch, drawn at random; 0 takes all.</summary>
-    public int ValidationUsers { get; init; }
-
     /// <summary>Refuses options outside their range.</summary>
     /// <exception cref="ArgumentException">Which option, its value, what was expected.</exception>
     public void Validate()
@@ -74,9 +61,6 @@ public sealed record RankerOptions
         AtLeast(1, ActivationWidth, "the width of the activation unit");
         foreach (int width in Hidden)
             AtLeast(1, width, "the width of a hidden layer");
-        AtLeast(1, NegativesPerClick, "the number of negatives per positive");
-        AtLeast(1, Batch, "the number of samples per step");
-        AtLeast(0, ValidationUsers, "the number of users who judge an epoch");
         if (Without != RankerAblation.None && Kind != RankerKind.Mcca)
             throw new ArgumentException($"{Kind} has nothing of MCCA to go without");
         if (Codes == SidEmbeddingStart.Base)
@@ -86,10 +70,12 @@ public sealed record RankerOptions
     /// <summary>Which sets of codes take part, in order, and which of them is the query of each and stands for the target.</summary>
     /// <param name="sets">Names of the sets that there are.</param>
     /// <returns>Names of those that take part, and for each the name of the set whose target it is weighed against.</returns>
-    /// <exception cref="ArgumentException">MCCA lacks a set.</exception>
+    /// <exception cref="ArgumentException">MCCA lacks a set, or two have one name.</exception>
     public IReadOnlyList<(string Set, string Query)> Weighed(IReadOnlyList<string> sets)
     {
         ArgumentNullException.ThrowIfNull(sets);
+        if (sets.Distinct().Count() < sets.Count)
+            throw new ArgumentException($"the codes given are {List(sets)}, expected a name of its own for each");
         if (Kind == RankerKind.Din)
             return [.. sets.Select(set => (set, set))];
         if (Without != RankerAblation.JointCodes && !sets.Contains(Joint))
@@ -107,7 +93,7 @@ public sealed record RankerOptions
 
     private static string List(IReadOnlyList<string> sets) => sets.Count == 0 ? "none" : string.Join(", ", sets.Select(set => $"'{set}'"));
 
-    private static void AtLeast(int least, int value, string what)
+    internal static void AtLeast(int least, int value, string what)
     {
         if (value < least)
             throw new ArgumentException($"{what} is {value}, expected at least {least}");

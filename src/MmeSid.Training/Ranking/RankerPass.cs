@@ -19,7 +19,8 @@ namespace MmeSid.Training.Ranking;
 ///   dc += δ_j,   dv += δ_j ReLU(u_j),   t_j = δ_j v [u_j > 0],   da_m += t_j,   dQ_i += t_j        u_j = a_m(j) + Q_i, computed again
 ///   dW_e = daᵀ e,   de += da W_e,   dW_q = dQᵀ q,   db = Σ_i dQ_i,   dq_i += dQ_i W_q
 /// </code>
-/// Nothing of size P · d' is ever held. Sets are computed on a thread each and write to arrays of their own, so that the number of threads changes no byte.
+/// Nothing of size P · d' is ever held. Sets are computed on a thread each and write to arrays of their own, so that in the loops the number of threads changes no byte; libtorch's products may add up in another order with
+/// another number.
 /// </summary>
 /// <typeparam name="T">float or double, that of the parameters.</typeparam>
 internal sealed class RankerPass<T>

@@ -5,7 +5,7 @@ namespace MmeSid.Training.Ranking;
 
 /// <summary>
 /// What a ranker is trained on: every click of the training parts with the clicks before it as history, and what was not clicked, passed over or drawn anew in every epoch among what the user did not click in
-/// training. Of the held-out clicks nothing is used, not even to keep them out of the draws. An epoch shuffles clicks and others together.
+/// training. Of the held-out clicks nothing is used, not even to keep them out of the draws. Users who took everything that can be drawn are left out. An epoch shuffles clicks and others together.
 /// </summary>
 internal sealed class RankerSamples
 {
@@ -23,28 +23,32 @@ internal sealed class RankerSamples
     /// <param name="options">Draws and batches.</param>
     /// <param name="seed">Of draws and shuffles.</param>
     /// <exception cref="ArgumentException">Nobody clicked anything in training.</exception>
-    /// <exception cref="InvalidDataException">A user took everything there is, so that nothing can be drawn.</exception>
-    public RankerSamples(ClickLog log, RankerOptions options, ulong seed)
+    /// <exception cref="InvalidDataException">Every user took everything there is, so that nothing can be drawn.</exception>
+    public RankerSamples(ClickLog log, RankerSampling options, ulong seed)
     {
         (_batch, _random) = (options.Batch, new RandomSource(seed));
-        int users = log.Clicks.Users.Count;
-        _known = [.. Enumerable.Range(0, users).SelectMany(user => log.TrainingClicksOf(user).Concat(log.TrainingPassedOf(user)))];
-        if (!_known.Any(sample => sample.IsClicked))
+        int[] users = [.. Enumerable.Range(0, log.Clicks.Users.Count).Where(user => log.TrainingClicksOf(user).Concat(log.TrainingPassedOf(user)).Any())];
+        if (!users.Any(user => log.TrainingClicksOf(user).Any()))
             throw new ArgumentException("there is no click to train on: the last two of a user with three or more are held out");
-        _taken = [.. Enumerable.Range(0, users).Select(user =>
+        _taken = [.. Enumerable.Range(0, log.Clicks.Users.Count).Select(user =>
         {
             int[] own = log.Split.Training(user).ToArray();
             Array.Sort(own);
             return own;
         })];
-        if (log.HasPassed)
-            return;
-        (_sampling, _perClick) = (new NegativeSampling(log, options.Negatives), options.NegativesPerClick);
-        // Who took everything is found before the work, not in the middle of it.
-        int[] most = [.. Enumerable.Range(0, users).Where(user => _taken[user].Length >= _sampling.Drawable.Count)];
-        foreach (int user in most)
-            _sampling.Draw(user, _taken[user], new RandomSource(seed), new int[1]);
+        if (!log.HasPassed)
+        {
+            (_sampling, _perClick) = (new NegativeSampling(log, options.Negatives), options.NegativesPerClick);
+            int[] drawable = [.. users.Where(user => _sampling.CanDraw(_taken[user]))];
+            if (drawable.Length == 0)
+                throw new InvalidDataException($"each of the {users.Length} users took all {_sampling.Drawable.Count} items that can be drawn: there is none that was not clicked");
+            (UsersLeftOut, users) = (users.Length - drawable.Length, drawable);
+        }
+        _known = [.. users.SelectMany(user => log.TrainingClicksOf(user).Concat(log.TrainingPassedOf(user)))];
     }
+
+    /// <summary>Users who took everything that can be drawn.</summary>
+    public int UsersLeftOut { get; }
 
     /// <summary>Samples of an epoch.</summary>
     public int Count => checked(_known.Length * (1 + _perClick));

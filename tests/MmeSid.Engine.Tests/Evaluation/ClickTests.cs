@@ -149,7 +149,7 @@ public sealed class ClickTests : IDisposable
         Assert.Equal([1], log.Split.Evaluated);
         Assert.Equal(["9", "4"], log.TrainingPassedOf(0).Select(sample => log.Clicks.Items[sample.Item]));
         Assert.Equal([2, 0, 2, 0, 0, 0, 0, 0, 0], log.TrainingClicks());
-        Assert.Equal(["7", "6", "8"], HeldOutSamples.Draw(log, new HeldOutSampleOptions()).Select(sample => log.Clicks.Items[sample.Item]));
+        Assert.Equal(["7", "6", "8"], HeldOutSamples.Draw(log, new HeldOutSampleOptions()).Samples.Select(sample => log.Clicks.Items[sample.Item]));
         Assert.Throws<ArgumentException>(() => new NegativeSampling(log, NegativeItems.Uniform));
     }
 
@@ -158,6 +158,7 @@ public sealed class ClickTests : IDisposable
     [InlineData("line 3: label '2'", "user\titem\tlabel", "a\t1\t1", "a\t1\t2")]
     [InlineData("no column 'label'", "user\titem\tclick", "a\t1\t1")]
     [InlineData("the user is empty", "user\titem\tlabel", "\t1\t1")]
+    [InlineData("line 2: user 'a?b' holds a tab", "user\titem\tlabel", "a\u0001b\t1\t1")]
     [InlineData("all 2 lines have one label", "user\titem\tlabel", "a\t1\t1", "a\t2\t1")]
     [InlineData("has 2 fields", "user\titem\tlabel", "a\t1")]
     public void DamagedSamplesAreRefused(string message, params string[] lines) =>
@@ -188,10 +189,10 @@ public sealed class ClickTests : IDisposable
     {
         ClickLog log = ClickLog.Of(InteractionSequences.FromItems([.. Enumerable.Range(0, 30).Select(user => (IReadOnlyList<long>)[.. Enumerable.Range(user, 3 + user % 4).Select(i => i % 20 + 1L)])]));
         var options = new HeldOutSampleOptions { NegativesPerClick = 3, Negatives = NegativeItems.Popularity };
-        ClickSample[] samples = HeldOutSamples.Draw(log, options);
+        ClickSample[] samples = HeldOutSamples.Draw(log, options).Samples;
         Assert.Equal(30 * 4, samples.Length);
-        Assert.Equal(samples, HeldOutSamples.Draw(log, options));
-        Assert.NotEqual(samples, HeldOutSamples.Draw(log, options with { Seed = 2 }));
+        Assert.Equal(samples, HeldOutSamples.Draw(log, options).Samples);
+        Assert.NotEqual(samples, HeldOutSamples.Draw(log, options with { Seed = 2 }).Samples);
         foreach (ClickSample sample in samples)
         {
             int[] own = log.Clicks[sample.User].ToArray();
@@ -199,11 +200,31 @@ public sealed class ClickTests : IDisposable
             Assert.Equal(sample.IsClicked, own.Contains(sample.Item));
         }
         // Fewer users: some of the same samples.
-        ClickSample[] fewer = HeldOutSamples.Draw(log, options with { MaximumUsers = 7 });
+        ClickSample[] fewer = HeldOutSamples.Draw(log, options with { MaximumUsers = 7 }).Samples;
         Assert.Equal(28, fewer.Length);
         Assert.Subset(samples.ToHashSet(), fewer.ToHashSet());
         Assert.Throws<ArgumentException>(() => HeldOutSamples.Draw(log, options with { NegativesPerClick = 0 }));
-        Assert.Throws<InvalidDataException>(() => HeldOutSamples.Draw(ClickLog.Of(InteractionSequences.FromItems([[1, 2]])), options));
+        Assert.Empty(HeldOutSamples.Draw(ClickLog.Of(InteractionSequences.FromItems([[1, 2]])), options).Samples);
+    }
+
+    [Fact]
+    public void UsersWhoTookEverythingAreLeftOutAndCounted()
+    {
+        // The first two took all four items, the second one of them only in the test; of popular items nobody's training has 4.
+        ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3, 4, 1], [1, 2, 3, 2, 4], [1, 2, 3], [3, 3, 1, 2]]));
+        (HeldOut Which, NegativeItems Negatives, string[] Users)[] expected =
+        [
+            (HeldOut.Test, NegativeItems.Uniform, ["3", "4"]), (HeldOut.Validation, NegativeItems.Uniform, ["2", "3", "4"]),
+            (HeldOut.Test, NegativeItems.Popularity, []), (HeldOut.Validation, NegativeItems.Popularity, ["3", "4"]),
+        ];
+        foreach ((HeldOut which, NegativeItems negatives, string[] users) in expected)
+        {
+            HeldOutSamples drawn = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Which = which, Negatives = negatives, NegativesPerClick = 2 });
+            Assert.Equal(users, drawn.Samples.Select(sample => log.Clicks.Users[sample.User]).Distinct());
+            Assert.Equal((4 - users.Length, 3 * users.Length), (drawn.UsersLeftOut, drawn.Samples.Length));
+        }
+        // Those who are left are drawn among.
+        Assert.Equal(3, HeldOutSamples.Draw(log, new HeldOutSampleOptions { MaximumUsers = 1, NegativesPerClick = 2 }).Samples.Length);
     }
 
     [Fact]
@@ -213,11 +234,11 @@ public sealed class ClickTests : IDisposable
         foreach (NegativeItems negatives in Enum.GetValues<NegativeItems>())
         {
             var options = new HeldOutSampleOptions { NegativesPerClick = 3, Negatives = negatives };
-            ClickSample[] validation = HeldOutSamples.Draw(Log(last: 0), options with { Which = HeldOut.Validation });
+            ClickSample[] validation = HeldOutSamples.Draw(Log(last: 0), options with { Which = HeldOut.Validation }).Samples;
             // Whatever the last click is.
-            Assert.Equal(validation, HeldOutSamples.Draw(Log(last: 150), options with { Which = HeldOut.Validation }));
+            Assert.Equal(validation, HeldOutSamples.Draw(Log(last: 150), options with { Which = HeldOut.Validation }).Samples);
             // The same user and the same click before it, other numbers: hardly anyone is shown the same item in both parts.
-            ClickSample[] test = HeldOutSamples.Draw(Log(last: 0), options);
+            ClickSample[] test = HeldOutSamples.Draw(Log(last: 0), options).Samples;
             Assert.InRange(validation.Zip(test).Count(pair => !pair.First.IsClicked && pair.First.Item == pair.Second.Item), 0, Users * 3 / 20);
         }
         // Of eight items the user clicked seven, the last of them in the test: the validation draws that one and what was never clicked.
@@ -226,7 +247,7 @@ public sealed class ClickTests : IDisposable
         Assert.Equal(["8"], Drawn(HeldOut.Test));
 
         string[] Drawn(HeldOut which) => [.. HeldOutSamples.Draw(almost, new HeldOutSampleOptions { Which = which, NegativesPerClick = 40 })
-            .Where(sample => !sample.IsClicked).Select(sample => almost.Clicks.Items[sample.Item]).Distinct().Order(StringComparer.Ordinal)];
+            .Samples.Where(sample => !sample.IsClicked).Select(sample => almost.Clicks.Items[sample.Item]).Distinct().Order(StringComparer.Ordinal)];
 
         // Every item is clicked in training by users without a test, so that all can be drawn.
         static ClickLog Log(int last) => ClickLog.Of(InteractionSequences.FromItems(
@@ -237,13 +258,17 @@ public sealed class ClickTests : IDisposable
     public void ScoresComeBackFromTheirFileBitForBit()
     {
         ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3], [4, 3, 2]]));
-        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { NegativesPerClick = 1 });
-        Assert.Throws<InvalidDataException>(() => HeldOutSamples.Draw(ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3]])), new HeldOutSampleOptions()));
+        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { NegativesPerClick = 1 }).Samples;
         double[] scores = [0.1, 1.0 / 3, -1e-300, 12345.678901234567];
-        string path = Path.Combine(_folder, "scores.tsv");
-        using (FileStream file = File.Create(path))
-            ClickScoreFile.Write(file, log.Clicks, samples, scores);
-        Assert.Equal(scores, ClickScoreFile.Read(path, log.Clicks, samples));
+        string path = "";
+        // Whatever it is called.
+        foreach (string name in (string[])["scores.csv", "scores", "scores.tsv"])
+        {
+            path = Path.Combine(_folder, name);
+            using (FileStream file = File.Create(path))
+                ClickScoreFile.Write(file, log.Clicks, samples, scores);
+            Assert.Equal(scores, ClickScoreFile.Read(path, log.Clicks, samples));
+        }
         Assert.Contains("has 4 samples, expected 5", Assert.Throws<InvalidDataException>(() => ClickScoreFile.Read(path, log.Clicks, [.. samples, samples[0]])).Message, StringComparison.Ordinal);
         Assert.Contains("expected no more lines", Assert.Throws<InvalidDataException>(() => ClickScoreFile.Read(path, log.Clicks, samples[..3])).Message, StringComparison.Ordinal);
         Assert.Contains("line 2", Assert.Throws<InvalidDataException>(() => ClickScoreFile.Read(path, log.Clicks, [.. samples.Reverse()])).Message, StringComparison.Ordinal);

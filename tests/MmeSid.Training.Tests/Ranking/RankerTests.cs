@@ -18,7 +18,8 @@ public sealed class RankerTests : IDisposable
     private const string kText = "text", kAudio = "audio";
 
     // Odd widths: vectors have a rest.
-    private static readonly RankerOptions s_small = new() { Dimension = 5, History = 4, ActivationWidth = 6, Hidden = [6, 4], Batch = 16 };
+    private static readonly RankerOptions s_small = new() { Dimension = 5, History = 4, ActivationWidth = 6, Hidden = [6, 4] };
+    private static readonly RankerSampling s_sampling = new() { Batch = 16 };
 
     private readonly DisposeScope _scope;
     private readonly string _folder = Directory.CreateTempSubdirectory("mmesid-training-").FullName;
@@ -89,37 +90,52 @@ public sealed class RankerTests : IDisposable
             using Ranker model = Model("text,joint", s_small with { Kind = RankerKind.Mcca, Dimension = dimension, ActivationWidth = width });
             RankerBatch batch = RankerBatch.Of(Samples(), s_small.History);
             Tensor labels = tensor(batch.Targets.Select((_, i) => i % 2 == 0 ? 1f : 0).ToArray());
-            RankerLearner.LossByHand<float>(model, batch, labels).backward();
-            double[][] byHand = [.. model.parameters().Select(parameter => Libtorch.Values(parameter.grad!))];
-            model.zero_grad();
-            nn.functional.binary_cross_entropy_with_logits(model.call(batch), labels).backward();
-            foreach ((double[] hand, Parameter parameter) in byHand.Zip(model.parameters()))
-                Libtorch.Near(Libtorch.Values(parameter.grad!), hand, Bounds.Float32, $"gradient at {dimension} and {width}");
+            GradientsAgree(model, batch, labels, Bounds.Float32, $"gradient at {dimension} and {width}");
         }
     }
 
     [Fact]
-    public void TheNumberOfThreadsChangesNoByte()
+    public void HistoriesThatAreAllEmptySumToZero()
     {
-        using Ranker model = Model("text,audio,joint", s_small with { Kind = RankerKind.Mcca, Dimension = 16 });
-        RankerBatch batch = RankerBatch.Of(Samples(), s_small.History);
+        using Ranker model = Model("text,audio,joint", s_small with { Kind = RankerKind.Mcca });
+        (ReadOnlyMemory<int> History, int Target)[] samples = [(Array.Empty<int>(), 4), (Array.Empty<int>(), 0), (Array.Empty<int>(), 4)];
+        RankerBatch batch = RankerBatch.Of(samples, s_small.History);
+        double[] expected = [.. samples.Select(sample => Reference(model, [], sample.Target, model.SetNames, joint: true))];
+        Libtorch.Near(expected, Libtorch.Values(model.call(batch)), 1e-5, "logits by libtorch");
+        Libtorch.Near(expected, new RankerScorer(model).Score(samples), 1e-5, "scores");
+        Assert.Equal(new double[3 * 5 * 4], Libtorch.Values(new RankerPass<float>(model, batch).Features().narrow(1, 0, 5 * 4)));
+        GradientsAgree(model, batch, tensor([1f, 0f, 0f]), Bounds.Float32, "gradient of empty histories");
+    }
+
+    [Fact]
+    public void SetsOnThreadsOfTheirOwnDoNotDisturbEachOther()
+    {
+        const int Items = 700;
+        var random = new RandomSource(11);
+        using Ranker model = Model("text,audio,joint", s_small with { Kind = RankerKind.Mcca, Dimension = 16, History = 20 }, Items);
+        RankerBatch batch = RankerBatch.Of([.. Enumerable.Range(0, 512).Select(_ => ((ReadOnlyMemory<int>)Enumerable.Range(0, random.NextInt(30)).Select(_ => random.NextInt(Items)).ToArray(), random.NextInt(Items)))], 20);
         Tensor labels = tensor(batch.Targets.Select((_, i) => i % 2 == 0 ? 1f : 0).ToArray());
+        double[][] one = Run(1);
+        try
+        {
+            double[][] four = Run(4);
+            for (int again = 0; again < 3; again++)
+                Assert.Equal(four, Run(4));
+            // libtorch's products of 512 rows may add up in another order.
+            foreach ((double[] expected, double[] actual) in one.Zip(four))
+                Libtorch.Near(expected, actual, Bounds.Float32, "gradient on four threads");
+        }
+        finally
+        {
+            set_num_threads(1);
+        }
+
         double[][] Run(int threads)
         {
             set_num_threads(threads);
             model.zero_grad();
             RankerLearner.LossByHand<float>(model, batch, labels).backward();
             return [.. model.parameters().Select(parameter => Libtorch.Values(parameter.grad!))];
-        }
-        double[][] one = Run(1);
-        try
-        {
-            foreach ((double[] expected, double[] actual) in one.Zip(Run(4)))
-                Assert.Equal(expected, actual);
-        }
-        finally
-        {
-            set_num_threads(1);
         }
     }
 
@@ -140,7 +156,8 @@ public sealed class RankerTests : IDisposable
         Assert.Contains("none", Assert.Throws<ArgumentException>(() => mcca.Weighed([])).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>((s_small with { Without = RankerAblation.JointCodes }).Validate);
         Assert.Throws<ArgumentException>((s_small with { Hidden = [0] }).Validate);
-        Assert.Throws<ArgumentException>((s_small with { NegativesPerClick = 0 }).Validate);
+        Assert.Throws<ArgumentException>((s_sampling with { NegativesPerClick = 0 }).Validate);
+        Assert.Contains("a name of its own", Assert.Throws<ArgumentException>(() => mcca.Weighed([kText, kText])).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -194,8 +211,8 @@ public sealed class RankerTests : IDisposable
         // Users of the first half of the items never take one of the second, and the other way round.
         var random = new RandomSource(2);
         ClickLog log = ClickLog.Of(InteractionSequences.FromItems([.. Enumerable.Range(0, 150).Select(user => (IReadOnlyList<long>)[.. Enumerable.Range(0, 8).Select(_ => 1L + (user % 2 * 10) + random.NextInt(10))])]));
-        RankerOptions options = s_small with { Negatives = negatives, Dimension = 8, Hidden = [16], Batch = 32 };
-        using Ranker model = Trained(log, [], options, new LoopOptions { Epochs = 4, LearningRate = 0.02 }, out LoopResult result);
+        RankerOptions options = s_small with { Dimension = 8, Hidden = [16] };
+        using Ranker model = Trained(log, [], options, new RankerSampling { Negatives = negatives, Batch = 32 }, new LoopOptions { Epochs = 4, LearningRate = 0.02 }, out LoopResult result);
         Assert.True(result.Epochs[^1].Loss < result.Epochs[0].Loss, $"{result.Epochs[0].Loss} did not fall");
         ClickMeasures test = Test(model, log, negatives, _ => false);
         // Half of what is drawn is of the user's own half and cannot be told apart.
@@ -212,8 +229,9 @@ public sealed class RankerTests : IDisposable
             (IReadOnlyList<long>)[.. Enumerable.Range(0, 6).Select(_ => Item(user, 0)), Item(user, 10), Item(user, 10)])]));
         CodeSource codes = new(kText, Bundle(kText, Items, item => [(ushort)(item / 20), 0, (ushort)(item % 2)]));
         var loop = new LoopOptions { Epochs = 4, LearningRate = 0.01 };
-        RankerOptions options = s_small with { Dimension = 8, Hidden = [16], Batch = 32 };
-        using Ranker with = Trained(log, [codes], options, loop, out _), without = Trained(log, [], options, loop, out _);
+        RankerOptions options = s_small with { Dimension = 8, Hidden = [16] };
+        var sampling = new RankerSampling { Batch = 32 };
+        using Ranker with = Trained(log, [codes], options, sampling, loop, out _), without = Trained(log, [], options, sampling, loop, out _);
         long[] clicks = log.TrainingClicks();
         double coded = Test(with, log, NegativeItems.Uniform, item => clicks[item] < 10).ColdAuc, plain = Test(without, log, NegativeItems.Uniform, item => clicks[item] < 10).ColdAuc;
         Assert.True(coded > 0.65 && coded > plain + 0.1, $"cold AUC {coded} with codes, {plain} without");
@@ -246,8 +264,8 @@ public sealed class RankerTests : IDisposable
         {
             manual_seed(5);
             ClickLog log = ClickLog.Of(InteractionSequences.FromItems([.. items, .. others]));
-            using var model = new Ranker(log.Clicks.Items, [], s_small with { Negatives = negatives }, false, 1);
-            LoopResult result = TrainingLoop.Run(new RankerLearner(model, log, RankerCatalogue.Of(log, [], false), seed: 1), new LoopOptions { Epochs = 3, Keep = keep }, cancellation: TestContext.Current.CancellationToken);
+            using var model = new Ranker(log.Clicks.Items, [], s_small, false, 1);
+            LoopResult result = TrainingLoop.Run(new RankerLearner(model, log, RankerCatalogue.Of(log, [], false), s_sampling with { Negatives = negatives }, seed: 1), new LoopOptions { Epochs = 3, Keep = keep }, cancellation: TestContext.Current.CancellationToken);
             return ([.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())], [.. result.Epochs.Select(epoch => epoch.Score)]);
         }
     }
@@ -256,7 +274,7 @@ public sealed class RankerTests : IDisposable
     public void SamplesAreEveryTrainingClickAndWhatTheUserDidNotTake()
     {
         ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3, 4, 5], [6, 7], [8, 1, 2, 9]]));
-        var samples = new RankerSamples(log, s_small with { NegativesPerClick = 2, Batch = 4 }, seed: 1);
+        var samples = new RankerSamples(log, new RankerSampling { NegativesPerClick = 2, Batch = 4 }, seed: 1);
         // 3 + 2 + 2 clicks in training parts.
         Assert.Equal(21, samples.Count);
         Assert.Equal(6, samples.Steps);
@@ -271,8 +289,31 @@ public sealed class RankerTests : IDisposable
         Assert.Contains(Enumerable.Range(0, 40).SelectMany(epoch => Enumerable.Range(0, samples.Steps).SelectMany(step => samples[epoch, step])), sample => sample is { User: 0, IsClicked: false } && log.Clicks.Items[sample.Item] == "5");
         Assert.NotEqual(epochs[0], epochs[1]);
         Assert.Equal(epochs[0], (ClickSample[])[.. Enumerable.Range(0, samples.Steps).SelectMany(step => samples[0, step])]);
-        Assert.Contains("took all 2 items", Assert.Throws<InvalidDataException>(() => new RankerSamples(ClickLog.Of(InteractionSequences.FromItems([[1, 2]])), s_small, 1)).Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentException>(() => new RankerSamples(ClickLog.Of(InteractionSequences.FromItems([[]])), s_small, 1));
+        Assert.Contains("took all 2 items", Assert.Throws<InvalidDataException>(() => new RankerSamples(ClickLog.Of(InteractionSequences.FromItems([[1, 2]])), s_sampling, 1)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => new RankerSamples(ClickLog.Of(InteractionSequences.FromItems([[]])), s_sampling, 1));
+    }
+
+    [Fact]
+    public void UsersWhoTookEverythingAreNotTrainedOn()
+    {
+        // The first user took all in training, the second all but one; the first has a validation click that nothing can be drawn beside.
+        ClickLog log = ClickLog.Of(InteractionSequences.FromItems([[1, 2, 3, 4, 1, 2], [1, 2, 3, 4, 1]]));
+        var samples = new RankerSamples(log, s_sampling with { Batch = 100 }, seed: 1);
+        Assert.Equal((1, 6), (samples.UsersLeftOut, samples.Count));
+        Assert.All(samples[0, 0], sample => Assert.Equal(1, sample.User));
+        Assert.All(samples[0, 0].Where(sample => !sample.IsClicked), sample => Assert.Equal("4", log.Clicks.Items[sample.Item]));
+        using var model = new Ranker(log.Clicks.Items, [], s_small, false, 1);
+        // No user can be validated: nothing is, instead of stopping.
+        Assert.Null(new RankerLearner(model, log, RankerCatalogue.Of(log, [], false), s_sampling, seed: 1).Validate(TestContext.Current.CancellationToken));
+        Assert.Contains("each of the 2 users took all 2 items", Assert.Throws<InvalidDataException>(() => new RankerSamples(ClickLog.Of(InteractionSequences.FromItems([[1, 2], [2, 1]])), s_sampling, 1)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void CataloguesThatNoSpanHoldsAreRefusedBeforeMemoryIsTaken()
+    {
+        RankerOptions wide = s_small with { Dimension = 1 << 28 };
+        Assert.Contains("12 items of 268435456 values each take 12884901888 bytes", Assert.Throws<ArgumentException>(() => new Ranker(ItemIds.Sequential(kItems), [], wide, false, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("100000000 items of 4 codes each take 3200000000 bytes", Assert.Throws<ArgumentException>(() => Ranker.Empty(100_000_000, s_small with { Dimension = 1 }, [(kText, 9, 4)])).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -310,7 +351,7 @@ public sealed class RankerTests : IDisposable
             CodeSource[] sources = [Source(kText), Source(RankerOptions.Joint)];
             RankerCatalogue catalogue = RankerCatalogue.Of(log, sources, false);
             using var model = new Ranker(catalogue.Items, sources, s_small with { Kind = RankerKind.Mcca }, false, 1);
-            train(new RankerLearner(model, log, catalogue, seed: 1));
+            train(new RankerLearner(model, log, catalogue, s_sampling, seed: 1));
             return [.. model.parameters().SelectMany(parameter => parameter.bytes.ToArray())];
         }
     }
@@ -333,12 +374,17 @@ public sealed class RankerTests : IDisposable
         using (RankerModel opened = RankerModel.Open(ModelFolder.Open(path)))
         {
             Assert.Equal(new RankerScorer(model).Score(Samples()), opened.Scorer.Score(Samples()));
-            Assert.Equal(RankerKind.Mcca, opened.Options.Kind);
+            Assert.Equal((RankerKind.Mcca, NegativeItems.Uniform), (opened.Options.Kind, opened.Negatives));
         }
-        Write(path, description with { Options = new Dictionary<string, string>(description.Options) { ["sets"] = "text,joint" } });
-        Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path)));
-        Write(path, description with { Options = new Dictionary<string, string>(description.Options) { ["kind"] = "dien" } });
-        Assert.Contains("'kind' is 'dien'", Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
+        Write(path, description with { Options = new Dictionary<string, string>(description.Options) { ["negatives"] = RankerModel.GivenNegatives } });
+        using (RankerModel opened = RankerModel.Open(ModelFolder.Open(path)))
+            Assert.Null(opened.Negatives);
+        foreach ((string option, string value, string message) in ((string, string, string)[])[("sets", "text,joint", "weights.safetensors"), ("sets", "text,text,joint", "a name of its own"), ("sets", "text", "'joint' codes"),
+            ("kind", "dien", "'kind' is 'dien'"), ("hidden", "6,x", "'hidden' is '6,x'"), ("hidden", "6,-4", "'hidden' is '6,-4'"), ("dimension", "0", "the dimension is 0"), ("negatives", "none", "'negatives' is 'none'")])
+        {
+            Write(path, description with { Options = new Dictionary<string, string>(description.Options) { [option] = value } });
+            Assert.Contains(message, Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
+        }
         Write(path, description with { Kind = "sasrec" });
         Assert.Contains("of kind 'sasrec', expected 'ranker'", Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
         using (no_grad())
@@ -359,6 +405,15 @@ public sealed class RankerTests : IDisposable
         using (RankerModel opened = RankerModel.Open(ModelFolder.Open(path)))
             Assert.Equal(new RankerScorer(model).Score(Samples()), opened.Scorer.Score(Samples()));
 
+        // Codes of one level as a list of numbers.
+        using (var flat = new Flat())
+        using (OutputFolder output = OutputFolder.Create(path, force: true, ModelFolder.DescriptionName))
+        {
+            flat.WriteModel(output, description with { Options = new Dictionary<string, string>(description.Options) { ["kind"] = "din", ["sets"] = kText } }, ItemIds.Sequential(kItems));
+            output.Commit();
+        }
+        Assert.Contains("'codes.text.rows' has 1 dimensions, expected 2", Assert.Throws<InvalidDataException>(() => RankerModel.Open(ModelFolder.Open(path))).Message, StringComparison.Ordinal);
+
         void Write(string folder, ModelDescription what)
         {
             using OutputFolder output = OutputFolder.Create(folder, force: true, ModelFolder.DescriptionName);
@@ -367,14 +422,35 @@ public sealed class RankerTests : IDisposable
         }
     }
 
-    private Ranker Model(string sets, RankerOptions options)
+    private sealed class Flat : nn.Module
     {
-        var model = new Ranker(ItemIds.Sequential(kItems), [.. sets.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(name => Source(name))], options, allowUncoded: false, seed: 1);
+        public Flat()
+            : base(nameof(Flat))
+        {
+            register_buffer("codes.text.table", zeros(9, 5));
+            register_buffer("codes.text.rows", zeros(kItems, int64));
+        }
+    }
+
+    // By hand and by libtorch.
+    private static void GradientsAgree(Ranker model, RankerBatch batch, Tensor labels, double bound, string what)
+    {
+        RankerLearner.LossByHand<float>(model, batch, labels).backward();
+        double[][] byHand = [.. model.parameters().Select(parameter => Libtorch.Values(parameter.grad!))];
+        model.zero_grad();
+        nn.functional.binary_cross_entropy_with_logits(model.call(batch), labels).backward();
+        foreach ((double[] hand, (string name, Parameter parameter)) in byHand.Zip(model.named_parameters()))
+            Libtorch.Near(Libtorch.Values(parameter.grad!), hand, bound, $"{what}, {name}");
+    }
+
+    private Ranker Model(string sets, RankerOptions options, int items = kItems)
+    {
+        var model = new Ranker(ItemIds.Sequential(items), [.. sets.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(name => Source(name, items))], options, allowUncoded: false, seed: 1);
         // Large enough that every part counts and that ReLU cuts some of it off.
         using (no_grad())
         {
             foreach ((string name, Parameter parameter) in model.named_parameters())
-                parameter.copy_(tensor(Libtorch.Numbers(name.Length + (int)parameter.numel(), parameter.numel(), -0.9, 0.9), parameter.shape, dtype: float32));
+                parameter.copy_(tensor(Libtorch.Numbers(SeedOf(name), parameter.numel(), -0.9, 0.9), parameter.shape, dtype: float32));
         }
         return model;
     }
@@ -382,8 +458,11 @@ public sealed class RankerTests : IDisposable
     private CodeSource Source(string name, int items = kItems)
     {
         string path = Path.Combine(_folder, $"{name}");
-        return new CodeSource(name, Directory.Exists(path) ? SidBundle.Open(path) : CodeBundle.Write(path, ItemIds.Sequential(items), seed: name.Length));
+        return new CodeSource(name, Directory.Exists(path) ? SidBundle.Open(path) : CodeBundle.Write(path, ItemIds.Sequential(items), seed: SeedOf(name)));
     }
+
+    // Of all letters: no two units and no two sets are the same.
+    private static int SeedOf(string name) => name.Aggregate(3, (seed, letter) => ((31 * seed) + letter) % 100_003);
 
     private SidBundle Bundle(string name, int items, Func<int, ushort[]> sidOf)
     {
@@ -394,17 +473,17 @@ public sealed class RankerTests : IDisposable
         return SidBundle.Open(path);
     }
 
-    private static Ranker Trained(ClickLog log, CodeSource[] sources, RankerOptions options, LoopOptions loop, out LoopResult result)
+    private static Ranker Trained(ClickLog log, CodeSource[] sources, RankerOptions options, RankerSampling sampling, LoopOptions loop, out LoopResult result)
     {
         RankerCatalogue catalogue = RankerCatalogue.Of(log, sources, false);
         var model = new Ranker(catalogue.Items, sources, options, false, 1);
-        result = TrainingLoop.Run(new RankerLearner(model, log, catalogue, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
+        result = TrainingLoop.Run(new RankerLearner(model, log, catalogue, sampling, seed: 1), loop, cancellation: TestContext.Current.CancellationToken);
         return model;
     }
 
     private static ClickMeasures Test(Ranker model, ClickLog log, NegativeItems negatives, Func<int, bool> isCold)
     {
-        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = negatives });
+        ClickSample[] samples = HeldOutSamples.Draw(log, new HeldOutSampleOptions { Negatives = negatives }).Samples;
         RankerCatalogue catalogue = RankerCatalogue.Of(ItemIds.Sequential(model.ItemEmbeddings.shape[0]), log);
         return new ClickScores(samples, new RankerScorer(model).Score(log, catalogue, samples), isCold).Measure();
     }

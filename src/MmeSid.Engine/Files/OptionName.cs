@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace MmeSid.Training.Ranking;
+namespace MmeSid.Engine.Files;
 
 /// <summary>Names of choices as the command line and models write them: <c>ModalityCodes</c> is <c>modality-codes</c>.</summary>
 public static class OptionName
