@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -121,6 +122,12 @@ internal unsafe class ScreenLevel
 
     /// <summary>T_j, [K_j, PaddedCodes]. Pinned.</summary>
     public ReadOnlySpan<float> Table(int j) => _tables[j];
+
+    /// <summary>First of <see cref="BiasValues"/>.</summary>
+    public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_biases));
+
+    /// <summary>First of T_j[code, ·], [PaddedCodes].</summary>
+    public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_tables[j])) + (nint)code * PaddedCodes;
 
     /// <summary>Number of tables: l or 0.</summary>
     public int Tables => _tables.Length;

@@ -43,13 +43,12 @@ internal sealed class SimdEncoder : IEncoder
     private readonly float[] _centre;
     private readonly double[] _largestNorms;
     private readonly int _threads;
-    private readonly EncodeForm _form;
     private readonly int _trialRows;
     // Integer screens that may be tried.
     private readonly SimdScreen[] _screens;
     private readonly Lock _trying = new();
     // Serves until one is chosen, maybe on another thread, and lives as long as the encoder.
-    private readonly IEncodePass? _float;
+    private readonly FloatPass? _float;
     // Those that are tried, that one first.
     private IEncodePass[] _tried = [];
     private readonly List<double> _seconds = [];
@@ -64,14 +63,10 @@ internal sealed class SimdEncoder : IEncoder
         _centre = Centre(plan, threads);
         _largestNorms = Recheck.LargestNorms(plan, threads);
         bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
-        _form = isWide ? EncodeForm.Wide : EncodeForm.Residual;
         _screens = isWide ? [] : [.. Wanted(screen).Where(IsSupported).Where(wanted => wanted == screen || wanted != SimdScreen.Int8Prefix || IntegerPass.MayGainFromPrefix(plan))];
-        if (_screens.Length > 0 && screen != SimdScreen.Fastest)
-            _chosen = CreatePass(_screens[0]);
-        else
-            _float = CreatePass(SimdScreen.Float32);
-        if (_screens.Length == 0)
-            _chosen = _float;
+        if (_screens.Length == 0 || screen == SimdScreen.Fastest)
+            _float = new FloatPass(plan, _centre, _largestNorms, isWide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+        _chosen = _screens.Length == 0 ? _float : screen == SimdScreen.Fastest ? null : CreatePass(_screens[0]);
         double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
         _trialRows = Product.PaddedRows((int)Math.Clamp(kTrialOperations * threads / operations, 4 * threads * Product.kRowsPerTile, kMostTrialRows));
     }
@@ -137,9 +132,12 @@ internal sealed class SimdEncoder : IEncoder
     private bool IsSupported(SimdScreen screen) =>
         screen == SimdScreen.Int8Prefix ? IntegerPass.SupportsPrefix(_plan) : IntegerPass.Supports(_plan, screen == SimdScreen.Int8 ? IntegerFormat.Int8 : IntegerFormat.Int16);
 
-    private IEncodePass CreatePass(SimdScreen screen) => screen == SimdScreen.Float32
-        ? new FloatPass(_plan, _centre, _largestNorms, _form, _threads)
-        : new IntegerPass(_plan, _centre, _largestNorms, screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8, screen == SimdScreen.Int8Prefix, _threads);
+    private IntegerPass CreatePass(SimdScreen screen)
+    {
+        IReadOnlyList<ScreenLevel> levels = _float?.Levels
+            ?? [.. Enumerable.Range(0, _plan.Levels).Select(level => new ScreenLevel(_plan, level, _centre, EncodeForm.Residual, _threads, PackedCodewords.kCodesMultiple))];
+        return new(_plan, _centre, _largestNorms, levels, screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8, screen == SimdScreen.Int8Prefix, _threads);
+    }
 
     // Encodes the first rows by one pass after the other, each twice, over several calls where one has too few; returns how many rows that were.
     private int Try(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)

@@ -23,12 +23,6 @@ internal sealed unsafe class EncodeLevel : ScreenLevel, IDisposable
     /// <summary>Right-hand side of the product.</summary>
     public PackedCodewords Codewords { get; }
 
-    /// <summary>β [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one.</summary>
-    public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(BiasValues));
-
-    /// <summary>T_j[code, ·], [PaddedCodes].</summary>
-    public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Table(j))) + (nint)code * PaddedCodes;
-
     /// <summary>
     /// E with |ŝ[k] − s[k]| ≤ E for every k of this level (docs/exactness.md §4, §7), or +∞ where an intermediate could come near float32's
     /// overflow: then the screen proves nothing.

@@ -43,6 +43,9 @@ internal sealed unsafe class FloatPass : EncodePass<FloatPass.Workspace>
         _scoreColumns = PackedCodewords.Padded(widest / ((widest + affordable - 1) / affordable));
     }
 
+    /// <summary>Its levels, which other passes of the same plan may share as long as this one lives.</summary>
+    public IReadOnlyList<ScreenLevel> Levels => _levels;
+
     public override string Name => $"float32, {SimdBackend.InstructionSet}";
 
     public override int RowsPerBlock { get; }

@@ -7,7 +7,7 @@ namespace MmeSid.Kernels.Simd;
 /// A level as <see cref="IntegerPass"/> sees it: its codewords as float32, rotated where rows are, for what the integers leave open; and, rounded to integers,
 /// those codewords or what a <see cref="PrefixBasis"/> keeps of them.
 /// </summary>
-internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
+internal sealed unsafe class IntegerLevel : IDisposable
 {
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
@@ -16,24 +16,29 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     private readonly float[] _codewords, _prefixes;
     // [PaddedCodes], with a basis. Pinned.
     private readonly float[] _outside;
+    private readonly ScreenLevel _level;
     private readonly PrefixBasis? _basis;
     private readonly double _largestOutside;
 
-    /// <summary>Prepares a level; parameters as in <see cref="ScreenLevel"/>.</summary>
-    public IntegerLevel(EncodePlan plan, int level, float[] centre, IntegerFormat format, HadamardRotation? rotation, PrefixBasis? basis, int threads)
-        : base(plan, level, centre, EncodeForm.Residual, threads, PackedCodewords.kCodesMultiple)
+    /// <summary>Prepares a level.</summary>
+    /// <param name="level">Its mathematics, <see cref="EncodeForm.Residual"/>; lives as long as this.</param>
+    /// <param name="format">What codewords are rounded to.</param>
+    /// <param name="rotation">Of rows and codewords, or null.</param>
+    /// <param name="basis">What is kept of both for the integers, or null for all.</param>
+    /// <param name="threads">That prepare.</param>
+    public IntegerLevel(ScreenLevel level, IntegerFormat format, HadamardRotation? rotation, PrefixBasis? basis, int threads)
     {
+        _level = level;
         _basis = basis;
-        Width = rotation?.Width ?? IntegerRows.Padded(format, plan.Dimension);
+        Width = rotation?.Width ?? IntegerRows.Padded(format, level.Depth);
         _codewords = GC.AllocateArray<float>(checked(CodeCount * Width), pinned: true);
         Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
         {
-            Subtrahend(k).CopyTo(_codewords.AsSpan(k * Width));
+            level.Subtrahend(k).CopyTo(_codewords.AsSpan(k * Width));
             rotation?.Apply(Codeword(k));
         });
-        ForgetOperands();
         double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
-        CodewordRounding = rounding * MaximumNorm;
+        CodewordRounding = rounding * _level.MaximumNorm;
         ScreenedRounding = CodewordRounding;
         _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(CodeCount * basis.Width), pinned: true);
         _outside = basis is null ? [] : GC.AllocateArray<float>(PaddedCodes, pinned: true);
@@ -41,7 +46,7 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
         {
             Project(basis);
             rounding = basis.Rounding + 2 * Bounds.Float32;
-            ScreenedRounding = rounding * MaximumNorm;
+            ScreenedRounding = rounding * _level.MaximumNorm;
             for (int k = 0; k < CodeCount; k++)
             {
                 double norm = EncodeLevel.OperandNorm(new(Codeword(k), Width)), outside = basis.Outside(norm, Bounds.Float32 * norm, EncodeLevel.OperandNorm(new(Screened(k), basis.Width)), rounding * norm);
@@ -58,11 +63,20 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     /// <summary>What is multiplied.</summary>
     public IntegerCodewords Integers { get; }
 
-    /// <summary>β [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one.</summary>
-    public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(BiasValues));
+    /// <summary>K.</summary>
+    public int CodeCount => _level.CodeCount;
+
+    /// <summary>K rounded up.</summary>
+    public int PaddedCodes => _level.PaddedCodes;
+
+    /// <summary>Number of tables.</summary>
+    public int Tables => _level.Tables;
+
+    /// <summary>β, [PaddedCodes].</summary>
+    public float* Biases => _level.Biases;
 
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
-    public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Table(j))) + (nint)code * PaddedCodes;
+    public float* TableRow(int j, int code) => _level.TableRow(j, code);
 
     /// <summary>A codeword as the float32 operand rows meet it, [Width].</summary>
     public float* Codeword(int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_codewords)) + (nint)code * Width;
@@ -93,7 +107,7 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
         // |z·w − x̂·ŵ| ≤ ‖z − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖; the exact product is converted to float32 and multiplied by the codeword's step.
         double rounded = norm + integerError, reach = rowError + integerError + rounded * (Integers.LostShare + 2 * Bounds.Float32 * (1 + Integers.LostShare));
         // A basis that is not quite orthonormal.
-        double dot = _basis is null ? 0 : 2 * _basis.Deviation * wholeNorm * MaximumNorm;
+        double dot = _basis is null ? 0 : 2 * _basis.Deviation * wholeNorm * _level.MaximumNorm;
         error = Error(dot, (rounded * (1 + Integers.LostShare) + reach) * Integers.LargestNorm + outside * _largestOutside);
         return MathF.BitIncrement((float)(2 * Bounds.NormSlack(Width) * reach));
     }
@@ -103,9 +117,9 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     /// <param name="rowError">Bound of ‖r̂ − r‖.</param>
     public double Float32Error(double norm, double rowError)
     {
-        double product = norm * MaximumNorm;
+        double product = norm * _level.MaximumNorm;
         // TensorPrimitives.Dot adds in an order of its own.
-        return Error(Bounds.Chain(Width) * product + norm * CodewordRounding + rowError * MaximumNorm, product);
+        return Error(Bounds.Chain(Width) * product + norm * CodewordRounding + rowError * _level.MaximumNorm, product);
     }
 
     public void Dispose() => Integers.Dispose();
@@ -132,8 +146,8 @@ internal sealed unsafe class IntegerLevel : ScreenLevel, IDisposable
     // What scores of any kind lose besides their products; +∞ where an intermediate could come near float32's overflow.
     private double Error(double dot, double product)
     {
-        double magnitude = MaximumBias + 2 * product + TableMaximum;
-        double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (5 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
+        double magnitude = _level.MaximumBias + 2 * product + _level.TableMaximum;
+        double assembly = Bounds.Float32 * (_level.MaximumBias + _level.TableMaximum) + (5 + Tables) * Bounds.Float32 * magnitude + _level.TableEvaluationError;
         double error = Bounds.NormSlack(Width) * (2 * dot + assembly) + Bounds.Underflow(Width);
         return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
     }

@@ -46,13 +46,13 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
     // Of the rows that are rounded to integers.
     private readonly int _screenedWidth;
 
-    public IntegerPass(EncodePlan plan, float[] centre, double[] largestNorms, IntegerFormat format, bool isPrefix, int threads)
+    public IntegerPass(EncodePlan plan, float[] centre, double[] largestNorms, IReadOnlyList<ScreenLevel> levels, IntegerFormat format, bool isPrefix, int threads)
         : base(plan, largestNorms)
     {
         _format = format;
         _basis = isPrefix ? new PrefixBasis(plan, centre, PrefixWidth(plan.Dimension)) : null;
         _rotation = format == IntegerFormat.Int8 && !isPrefix ? new HadamardRotation(plan.Dimension) : null;
-        _levels = [.. Enumerable.Range(0, plan.Levels).Select(level => new IntegerLevel(plan, level, centre, format, _rotation, _basis, threads))];
+        _levels = [.. levels.Select(level => new IntegerLevel(level, format, _rotation, _basis, threads))];
         _width = _levels[0].Width;
         _screenedWidth = _basis?.Width ?? _width;
         _stride = EncodeBlocks.Stride(_width);
