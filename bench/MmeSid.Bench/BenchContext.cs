@@ -5,7 +5,7 @@ namespace MmeSid.Bench;
 /// <summary>What the suites on the processor need: its ceilings, and FAISS.</summary>
 internal sealed class BenchContext : BenchRun
 {
-    private const double kOperationsPerRun = 5e11;
+    private const double kOperationsPerRun = 2e12;
 
     public required Ceilings Ceilings { get; init; }
 

@@ -19,9 +19,11 @@ internal static class EncodeRun
     /// <param name="threads">Worker threads.</param>
     /// <param name="codes">[n, L] receives the codes, for peers to be compared with.</param>
     /// <param name="checkAll">Compares every row with the oracle, not a sample.</param>
-    public static Figure Measure(BenchContext context, string operation, string data, RowMatrix rows, EncodePlan plan, int threads, ushort[] codes, bool checkAll = false)
+    /// <param name="screen">What is multiplied.</param>
+    public static Figure Measure(
+        BenchContext context, string operation, string data, RowMatrix rows, EncodePlan plan, int threads, ushort[] codes, bool checkAll = false, SimdScreen screen = SimdScreen.Fastest)
     {
-        SimdBackend backend = BenchContext.Simd(threads);
+        var backend = new SimdBackend(threads, screen);
         IEncoder? encoder = null;
         double preparation = Timing.Seconds(() => encoder = backend.CreateEncoder(plan));
         using (encoder)

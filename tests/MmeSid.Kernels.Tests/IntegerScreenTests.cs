@@ -1,3 +1,4 @@
+using MmeSid.Bench;
 using MmeSid.Kernels.Scalar;
 using MmeSid.Kernels.Simd;
 
@@ -201,6 +202,38 @@ public sealed unsafe class IntegerScreenTests
         Assert.InRange(Norm(outside), 0.95 * bound, bound);
 
         float[] Values(int count) => [.. Enumerable.Range(0, count * dimension).Select(i => (random.NextSingle() - 0.5f) / (1 + i % dimension / 20))];
+    }
+
+    [Fact]
+    public void A_screen_is_chosen_over_several_calls_and_changes_no_code()
+    {
+        const int d = 64, perCall = 9_999, calls = 8;
+        Cases.EncodeCase encodeCase = new(PlanKind.Residual, Cases.EncodeData.Bell, perCall * calls, d, [256]);
+        float[] values = encodeCase.Values();
+        using IEncoder float32 = new SimdBackend(2, SimdScreen.Float32).CreateEncoder(encodeCase.Plan()), encoder = new SimdBackend(2).CreateEncoder(encodeCase.Plan());
+        ushort[] expected = new ushort[perCall * calls], codes = new ushort[perCall * calls];
+        float32.Encode(new RowView(values, d), expected);
+
+        for (int call = 0; call < calls; call++)
+            encoder.Encode(new RowView(values.AsSpan(call * perCall * d, perCall * d), d), codes.AsSpan(call * perCall, perCall));
+
+        Assert.Equal(expected, codes);
+        Assert.StartsWith("float32", float32.Screen, StringComparison.Ordinal);
+        Assert.NotEmpty(encoder.Screen);
+    }
+
+    [Fact]
+    public void A_row_that_is_not_finite_is_named_while_screens_are_tried()
+    {
+        const int d = 64, count = 60_000, bad = 9_000;
+        Cases.EncodeCase encodeCase = new(PlanKind.Residual, Cases.EncodeData.Bell, count, d, [256]);
+        float[] values = encodeCase.Values();
+        values[bad * d + 3] = float.NaN;
+        using IEncoder encoder = new SimdBackend(2).CreateEncoder(encodeCase.Plan());
+
+        string message = Assert.Throws<ArgumentException>(() => encoder.Encode(new RowView(values, d), new ushort[count])).Message;
+
+        Assert.StartsWith($"row {bad}, column 3 is NaN", message, StringComparison.Ordinal);
     }
 
     // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
