@@ -146,22 +146,29 @@ internal sealed class Recheck
     /// <summary>‖x − Σ_j c_j‖² in float64: the sums, their order and so the bits of <see cref="Scalar.ScalarEncoder.SquaredError"/>.</summary>
     public double SquaredError(ReadOnlySpan<float> row, ReadOnlySpan<ushort> path)
     {
-        int d = _plan.Dimension;
-        SetTarget(row, path, d);
+        // A strip at a time stays in registers and the first-level cache, whatever the number of levels.
+        const int kStrip = 64;
+        Span<double> strip = stackalloc double[kStrip], partial = stackalloc double[8];
         Vector256<double> low = Vector256<double>.Zero, high = Vector256<double>.Zero;
-        ref double target = ref MemoryMarshal.GetArrayDataReference(_target);
-        int i = 0;
-        for (; i + 8 <= d; i += 8)
+        ref double target = ref MemoryMarshal.GetReference(strip);
+        for (int start = 0; start < row.Length; start += kStrip)
         {
-            Vector256<double> first = Vector256.LoadUnsafe(ref target, (nuint)i), second = Vector256.LoadUnsafe(ref target, (nuint)(i + 4));
-            low += first * first;
-            high += second * second;
+            int width = Math.Min(kStrip, row.Length - start), i = 0;
+            TensorPrimitives.ConvertTruncating(row.Slice(start, width), strip);
+            for (int j = 0; j < path.Length; j++)
+                AddScaled(_plan.Codeword(j, path[j]).Slice(start, width), -1, strip);
+            for (; i + 8 <= width; i += 8)
+            {
+                Vector256<double> first = Vector256.LoadUnsafe(ref target, (nuint)i), second = Vector256.LoadUnsafe(ref target, (nuint)(i + 4));
+                low += first * first;
+                high += second * second;
+            }
+            low.CopyTo(partial);
+            high.CopyTo(partial[4..]);
+            // Only the last strip has values left.
+            for (; i < width; i++)
+                partial[i % 8] += strip[i] * strip[i];
         }
-        Span<double> partial = stackalloc double[8];
-        low.CopyTo(partial);
-        high.CopyTo(partial[4..]);
-        for (; i < d; i++)
-            partial[i % 8] += _target[i] * _target[i];
         return ((partial[0] + partial[4]) + (partial[2] + partial[6])) + ((partial[1] + partial[5]) + (partial[3] + partial[7]));
     }
 
