@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Kernels;
 
@@ -33,12 +34,6 @@ internal unsafe class ScreenLevel
 {
     // Of biases and table rows, on any machine.
     private const int kMostPadding = 256;
-
-    // Side of the square of table entries that are computed together, and rows whose operands stay in cache while the others pass by.
-    private const int kTableTile = 4, kTableBlock = 96;
-
-    // Values of a vector; rows of a table's operands are padded with zeros to a multiple of it.
-    private const int kDoubles = 8;
 
     // Pinned for life, so that a screen can hold pointers into them.
     private readonly float[] _biases;
@@ -100,9 +95,13 @@ internal unsafe class ScreenLevel
         _tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? new float[level][] : [];
         if (_tables.Length == 0)
             return;
-        double[] right = TableOperands(plan, level, centre, form);
-        for (int j = 0; j < _tables.Length; j++)
-            _tables[j] = Table(plan, j, centre, right, threads);
+        float[] right = TableOperands(plan, level, centre, form);
+        fixed (float* first = right)
+        {
+            using var packed = new PackedCodewords(first, d, CodeCount, d);
+            for (int j = 0; j < _tables.Length; j++)
+                _tables[j] = Table(plan, j, centre, right, packed, threads);
+        }
     }
 
     /// <summary>K.</summary>
@@ -121,7 +120,7 @@ internal unsafe class ScreenLevel
     public ReadOnlySpan<float> BiasValues => _biases;
 
     /// <summary>T_j, [K_j, PaddedCodes]. Pinned.</summary>
-    public ReadOnlySpan<float> Table(int j) => _tables[j];
+    public ReadOnlySpan<float> Table(int j) => _tables[j].AsSpan(0, _plan.CodeCount(j) * PaddedCodes);
 
     /// <summary>First of <see cref="BiasValues"/>.</summary>
     public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_biases));
@@ -141,10 +140,10 @@ internal unsafe class ScreenLevel
     /// <summary>Relative rounding of w: u where it was centred, else 0.</summary>
     public double OperandRounding { get; }
 
-    /// <summary>Σ_j max |T_j|.</summary>
+    /// <summary>At least Σ_j max |T_j|.</summary>
     public double TableMaximum { get; private set; }
 
-    /// <summary>Σ_j of the float64 error of a table entry before it is stored.</summary>
+    /// <summary>Σ_j of the error of a table entry.</summary>
     public double TableEvaluationError { get; private set; }
 
     /// <summary>w[k] as float32, [Depth].</summary>
@@ -200,116 +199,63 @@ internal unsafe class ScreenLevel
         return sum;
     }
 
-    private int TableStride => (_plan.Dimension + kDoubles - 1) / kDoubles * kDoubles;
-
-    // v, [K, d] in float64.
-    private double[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
+    // 2 v, [K, d], evaluated in float64 and rounded once.
+    private float[] TableOperands(EncodePlan plan, int level, ReadOnlySpan<float> centre, EncodeForm form)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
-        var operands = new double[checked(CodeCount * TableStride)];
+        float[] operands = GC.AllocateUninitializedArray<float>(checked(CodeCount * d));
+        double[] operand = new double[d];
         for (int k = 0; k < CodeCount; k++)
         {
             ReadOnlySpan<float> codeword = plan.Codebook(level).Slice(k * width, width);
-            Span<double> operand = operands.AsSpan(k * TableStride, d);
             if (form == EncodeForm.Tables)
-                TensorPrimitives.ConvertTruncating(codeword[..d], operand);
+                TensorPrimitives.ConvertTruncating(codeword[..d], operand.AsSpan());
+            else
+                operand.AsSpan().Clear();
             for (int i = d; i < width; i++)
                 operand[i - d] -= (double)codeword[i] - centre[i - d];
+            for (int i = 0; i < d; i++)
+                operands[k * d + i] = (float)(2 * operand[i]);
         }
         return operands;
     }
 
-    private float[] Table(EncodePlan plan, int earlier, float[] centre, double[] right, int threads)
+    // T_j = c̃_j · 2 v, products of float32 (docs/exactness.md §3).
+    private float[] Table(EncodePlan plan, int earlier, float[] centre, float[] right, PackedCodewords packed, int threads)
     {
-        int d = plan.Dimension, width = TableStride, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        double[] left = new double[checked(rows * width)];
-        for (int q = 0; q < rows; q++)
+        const int kRows = 4 * Product.kRowsPerTile;
+        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes, operandStride = EncodeBlocks.Stride(d);
+        // Products come in whole tiles of rows.
+        float[] table = GC.AllocateArray<float>(checked(Product.PaddedRows(rows) * stride), pinned: true);
+        double[] norms = new double[rows];
+        Parallel.For(0, (rows + kRows - 1) / kRows, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new RowMatrix(kRows, operandStride), (block, _, operands) =>
         {
-            Span<double> row = left.AsSpan(q * width, d);
-            TensorPrimitives.ConvertTruncating(plan.Codeword(earlier, q), row);
-            for (int i = 0; i < d && earlier == 0; i++)
-                row[i] -= centre[i];
-        }
-        float[] table = GC.AllocateArray<float>(checked(rows * stride), pinned: true);
-        int blocks = (rows + kTableBlock - 1) / kTableBlock;
-        double[] largest = new double[blocks];
-        Parallel.For(0, blocks, new ParallelOptions { MaxDegreeOfParallelism = threads }, block =>
-        {
-            int end = Math.Min(rows, (block + 1) * kTableBlock);
-            double* values = stackalloc double[kTableTile * kTableTile];
-            fixed (double* l = left, r = right)
+            int first = block * kRows, count = Math.Min(kRows, rows - first);
+            for (int i = 0; i < count; i++)
             {
-                for (int k = 0; k < CodeCount; k += kTableTile)
-                {
-                    for (int q = block * kTableBlock; q < end; q += kTableTile)
-                    {
-                        Dots(l + (nint)q * width, end - q, r + (nint)k * width, CodeCount - k, width, values);
-                        for (int i = 0; i < Math.Min(kTableTile, end - q); i++)
-                        {
-                            for (int j = 0; j < Math.Min(kTableTile, CodeCount - k); j++)
-                            {
-                                double value = 2 * values[i * kTableTile + j];
-                                table[(q + i) * stride + k + j] = (float)value;
-                                largest[block] = Math.Max(largest[block], Math.Abs(value));
-                            }
-                        }
-                    }
-                }
+                Span<float> operand = operands.Rows(i, 1)[..d];
+                plan.Codeword(earlier, first + i).CopyTo(operand);
+                if (earlier == 0)
+                    TensorPrimitives.Subtract(operand, centre, operand);
+                norms[first + i] = EncodeLevel.OperandNorm(operand);
             }
-        });
-        TableMaximum += largest.Max();
-        // The sum of products, and the rounding of v = a − (b − m), whose parts may be larger than v itself.
-        double rightError = (d + 4) * LargestNorm(right, width) + MaximumNorm + 2 * Math.Sqrt(MaximumBias);
-        TableEvaluationError += 2 * Bounds.Float64 * LargestNorm(left, width) * rightError;
+            fixed (float* to = &table[first * stride])
+                Product.Multiply((float*)operands.DangerousGetHandle(), operandStride, count, packed, 0, CodeCount, to, stride);
+            return operands;
+        }, operands => operands.Dispose());
+        double product = Bounds.NormSlack(d) * TensorPrimitives.Max<double>(norms) * LargestNorm(right, d);
+        TableMaximum += product;
+        // The product's own roundings, and that of each of its operands.
+        TableEvaluationError += (Bounds.Product(d) + 2 * Bounds.Float32) * product + Bounds.Underflow(d);
         return table;
     }
 
-    // values[i, j] = row i of left · row j of right, a square of products at a time so that one loaded value serves four of them. Rows beyond
-    // the last are the last again.
-    private static void Dots(double* left, int leftRows, double* right, int rightRows, int stride, double* values)
-    {
-        double* l0 = left, l1 = left + (nint)Math.Min(1, leftRows - 1) * stride, l2 = left + (nint)Math.Min(2, leftRows - 1) * stride, l3 = left + (nint)Math.Min(3, leftRows - 1) * stride;
-        double* r0 = right, r1 = right + (nint)Math.Min(1, rightRows - 1) * stride, r2 = right + (nint)Math.Min(2, rightRows - 1) * stride, r3 = right + (nint)Math.Min(3, rightRows - 1) * stride;
-        Vector512<double> s00 = default, s01 = default, s02 = default, s03 = default, s10 = default, s11 = default, s12 = default, s13 = default;
-        Vector512<double> s20 = default, s21 = default, s22 = default, s23 = default, s30 = default, s31 = default, s32 = default, s33 = default;
-        for (int i = 0; i < stride; i += kDoubles)
-        {
-            Vector512<double> a = Vector512.Load(r0 + i), b = Vector512.Load(r1 + i), c = Vector512.Load(r2 + i), e = Vector512.Load(r3 + i), v = Vector512.Load(l0 + i);
-            s00 = Vector512.FusedMultiplyAdd(v, a, s00);
-            s01 = Vector512.FusedMultiplyAdd(v, b, s01);
-            s02 = Vector512.FusedMultiplyAdd(v, c, s02);
-            s03 = Vector512.FusedMultiplyAdd(v, e, s03);
-            v = Vector512.Load(l1 + i);
-            s10 = Vector512.FusedMultiplyAdd(v, a, s10);
-            s11 = Vector512.FusedMultiplyAdd(v, b, s11);
-            s12 = Vector512.FusedMultiplyAdd(v, c, s12);
-            s13 = Vector512.FusedMultiplyAdd(v, e, s13);
-            v = Vector512.Load(l2 + i);
-            s20 = Vector512.FusedMultiplyAdd(v, a, s20);
-            s21 = Vector512.FusedMultiplyAdd(v, b, s21);
-            s22 = Vector512.FusedMultiplyAdd(v, c, s22);
-            s23 = Vector512.FusedMultiplyAdd(v, e, s23);
-            v = Vector512.Load(l3 + i);
-            s30 = Vector512.FusedMultiplyAdd(v, a, s30);
-            s31 = Vector512.FusedMultiplyAdd(v, b, s31);
-            s32 = Vector512.FusedMultiplyAdd(v, c, s32);
-            s33 = Vector512.FusedMultiplyAdd(v, e, s33);
-        }
-        Store(values, s00, s01, s02, s03);
-        Store(values + 4, s10, s11, s12, s13);
-        Store(values + 8, s20, s21, s22, s23);
-        Store(values + 12, s30, s31, s32, s33);
-
-        static void Store(double* to, Vector512<double> a, Vector512<double> b, Vector512<double> c, Vector512<double> e)
-            => (to[0], to[1], to[2], to[3]) = (Vector512.Sum(a), Vector512.Sum(b), Vector512.Sum(c), Vector512.Sum(e));
-    }
-
-    private static double LargestNorm(double[] rows, int width)
+    private static double LargestNorm(float[] rows, int width)
     {
         double largest = 0;
         for (int start = 0; start < rows.Length; start += width)
-            largest = Math.Max(largest, TensorPrimitives.SumOfSquares<double>(rows.AsSpan(start, width)));
-        return Math.Sqrt(largest);
+            largest = Math.Max(largest, EncodeLevel.OperandNorm(rows.AsSpan(start, width)));
+        return largest;
     }
 
     // Of random values: equal codewords have equal products with it, and different ones, permuted and one-hot ones too, have different products.

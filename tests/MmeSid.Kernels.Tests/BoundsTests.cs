@@ -6,9 +6,8 @@ namespace MmeSid.Kernels.Tests;
 
 /// <summary>
 /// The bounds that proofs rely on, against what the arithmetic really does: never exceeded, on inputs made to be bad; and nearly reached by
-/// inputs made for it, so that a bound that loses a factor of two, or a term, fails here. Two terms no input can show: the rounding of a
-/// centred codeword, which the products' bound covers by counting one rounding more than there is, and the float64 error of a table entry,
-/// a billionth of its float32 rounding.
+/// inputs made for it, so that a bound that loses a factor of two, or a term, fails here. One term no input can show: the rounding of a
+/// centred codeword, which the products' bound covers by counting one rounding more than there is.
 /// </summary>
 public sealed unsafe class BoundsTests
 {
