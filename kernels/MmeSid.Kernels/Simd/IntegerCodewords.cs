@@ -7,6 +7,9 @@ namespace MmeSid.Kernels.Simd;
 /// <summary>Codewords rounded to integers of a step each, <c>w[k] = step_k · q_k + δ_k</c>, packed for <see cref="IntegerProduct"/>.</summary>
 internal sealed unsafe class IntegerCodewords : SafeHandle
 {
+    // Of the largest.
+    private const float kLeastNorm = 1e-4f;
+
     private readonly float[] _steps, _norms;
 
     /// <summary>Rounds and packs.</summary>
@@ -27,7 +30,7 @@ internal sealed unsafe class IntegerCodewords : SafeHandle
         nuint bytes = checked((nuint)paddedCount * (nuint)Words * sizeof(int));
         SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
         NativeMemory.Clear((void*)handle, bytes);
-        double[] shares = new double[count];
+        double[] losses = new double[count];
         Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new int[Words], (k, loop, words) =>
         {
             float* codeword = codewords + (nint)k * width;
@@ -35,9 +38,8 @@ internal sealed unsafe class IntegerCodewords : SafeHandle
             double norm = EncodeLevel.OperandNorm(values);
             fixed (int* integers = words)
             {
-                double lost = IntegerRows.Round(format, codeword, width, MathF.Abs(TensorPrimitives.MaxMagnitude(values)), norm, integers, out _steps[k], out _);
+                losses[k] = IntegerRows.Round(format, codeword, width, MathF.Abs(TensorPrimitives.MaxMagnitude(values)), norm, integers, out _steps[k], out _);
                 _norms[k] = MathF.BitIncrement((float)(norm * Bounds.NormSlack(width) * (1 + rounding)));
-                shares[k] = lost / _norms[k] + rounding;
                 int* packed = Panels + (nint)(k / panel) * Words * panel + k % panel;
                 // int8 is stored as u8, 128 more.
                 for (int i = 0; i < Words; i++)
@@ -45,8 +47,14 @@ internal sealed unsafe class IntegerCodewords : SafeHandle
             }
             return words;
         }, _ => { });
-        LostShare = TensorPrimitives.Max<double>(shares);
         LargestNorm = TensorPrimitives.Max<float>(_norms);
+        // A codeword that is next to nothing may lose all of itself: it is taken for larger rather than all others for as bad.
+        float least = kLeastNorm * TensorPrimitives.Max<float>(_norms);
+        for (int k = 0; k < count; k++)
+        {
+            _norms[k] = MathF.Max(_norms[k], least);
+            LostShare = Math.Max(LostShare, losses[k] / _norms[k] + rounding);
+        }
     }
 
     /// <inheritdoc/>

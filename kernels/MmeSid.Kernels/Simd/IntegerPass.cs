@@ -9,9 +9,10 @@ namespace MmeSid.Kernels.Simd;
 /// The integer screens: operand rows and codewords rounded to int8 or int16 of a step each, multiplied exactly at two to four times the rate of float32
 /// (<see cref="IntegerProduct"/>); what that leaves open is scored in float32, and what is open then goes to <see cref="Recheck"/>.
 /// <code>
-///   does  r̂ = R(x − m), R a rotation for int8 (HadamardRotation), else none; per level: r̂ = step · q + δ, ‖δ‖ measured; products q · q_k; scores
-///         s = β − 2 step · step_k · q·q_k (+ PSRQ's prefix tables); the codes within 2E of the smallest survive; of several, those within 2E′ of the
-///         smallest in float32; r̂ −= R w[code]
+///   does  r̂ = Q(x − m), Q a rotation for int8 (HadamardRotation), else none; per level: r̂ = step · q + δ, ‖δ‖ measured; products q · q_k; scores
+///         s = β − 2 step · step_k · q·q_k (+ PSRQ's prefix tables), off by at most e[k]; the codes whose s − e is below the smallest s + e survive; of several,
+///         those within 2E′ of the smallest in float32; r̂ −= Q w[code]
+///   of a prefix   the integers are P r̂'s and P w's, a third of the dimensions (PrefixBasis); e[k] then holds what lies outside, too
 ///   why   |r·w − x̂·ŵ| ≤ ‖r − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖ (docs/exactness.md §8); a rotation changes no distance
 ///   work  integers of all rows of a block; products and scores of a tile of rows and a chunk of codes live at a time
 ///   cost  2·n·d·ΣK integer operations; per row and level 12·d bytes of cache for r̂ and d or 2·d for its integers
@@ -323,7 +324,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         /// <summary>Step of each row's integers.</summary>
         public float[] Steps { get; } = new float[rows];
 
-        /// <summary>128 Σ q of each row for int8, whose codewords are stored as 128 more; else 0.</summary>
+        /// <summary>Σ q of each row for int8, whose codewords are stored as 128 more; else 0.</summary>
         public int[] Sums { get; } = new int[rows];
 
         /// <summary>Integer rows of a tile, [words][24].</summary>
