@@ -33,7 +33,6 @@ internal static class BundleOptions
         ?? (bundle.Manifest.Options.TryGetValue(BeamName, out string? text) && int.TryParse(text, CultureInfo.InvariantCulture, out int beam) ? beam : 1);
 
     /// <summary>Prepares what gives rows of a bundle their codes: the quantizer on the chosen backend, behind the bundle's encoder where it has one.</summary>
-    /// <exception cref="BackendUnavailableException">The bundle has a learned encoder and there is no libtorch.</exception>
     public static IQuantizerEncoder CreateEncoder(CommandRun run, SidBundle bundle)
     {
         IBackend backend = GlobalOptions.CreateBackend(run.Parsed);

@@ -18,7 +18,7 @@ internal sealed class HierarchicalSearch : IQuantizerEncoder
     {
         Quantizer = quantizer;
         _rowsPerChunk = rowsPerChunk;
-        _networks = [.. network.Networks.Select(layers => new NetworkEvaluation(layers, [], []))];
+        _networks = [.. network.Networks.Select(layers => new NetworkEvaluation(layers, [], [], threads))];
         _levels = [.. Enumerable.Range(0, quantizer.Levels).Select(level =>
             new Quantizer(QuantizerKind.Vq, quantizer.Dimension, [quantizer.Codebook(level)]).CreateEncoder(backend, threads: threads))];
     }

@@ -5,10 +5,10 @@ using MmeSid.Kernels;
 namespace MmeSid.Training.Quantization;
 
 /// <summary>
-/// Codes of rows by a quantizer that stands behind a learned encoder: the network in float32 through libtorch on the CPU, then the exact search of a backend
-/// among what it made of the rows.
+/// Codes of rows by a quantizer that stands behind a learned encoder: the network in float32 on the CPU, then the exact search of a backend
+/// among what it made of the rows. Needs no libtorch.
 /// <para>
-/// The same rows get the same codes on one machine with one libtorch, however they are batched and whatever the backend. The network's float32 sums may round
+/// The same rows get the same codes on processors with the same instruction set, however they are batched, whatever the number of threads and the backend. The network's float32 sums round
 /// differently elsewhere, so learned encoders stand outside the promise that codes are the same everywhere, bit for bit; the search behind them keeps it.
 /// </para>
 /// Memory is bounded: rows go through in chunks of at most 32 MB of encoded values. Thread-safe.
@@ -20,14 +20,13 @@ public sealed class LearnedEncoder : IQuantizerEncoder
     private readonly NetworkEvaluation? _network;
     private readonly int _rowsPerChunk;
 
-    /// <summary>Starts libtorch and prepares the networks and the search.</summary>
+    /// <summary>Prepares the networks and the search.</summary>
     /// <param name="quantizer">Of a learned kind.</param>
     /// <param name="network">The encoder before it.</param>
     /// <param name="backend">Where the search among encoded rows runs.</param>
     /// <param name="beam">Beam width ≥ 1 of the search; hvq, whose levels are searched one after the other, takes 1 only.</param>
-    /// <param name="threads">Threads of libtorch, 0 for all cores; the backend has its own count.</param>
+    /// <param name="threads">Of the networks, 0 for all cores; the backend has its own count.</param>
     /// <exception cref="ArgumentException">Encoder and quantizer do not fit, or the beam is not possible.</exception>
-    /// <exception cref="BackendUnavailableException">There is no libtorch.</exception>
     public LearnedEncoder(Quantizer quantizer, EncoderNetwork network, IBackend backend, int beam = 1, int threads = 0)
     {
         ArgumentNullException.ThrowIfNull(quantizer);
@@ -37,14 +36,14 @@ public sealed class LearnedEncoder : IQuantizerEncoder
         bool hierarchical = network.Kind == EncoderKind.Hierarchical;
         if (beam < 1 || (hierarchical && beam > 1))
             throw new ArgumentException($"beam is {beam}, expected {(hierarchical ? "1: hvq searches its levels one after the other" : "at least 1")}", nameof(beam));
-        TorchRuntime.Start(threads);
+        ArgumentOutOfRangeException.ThrowIfNegative(threads);
         Quantizer = quantizer;
         Dimension = network.InputDimension;
         long block = sizeof(float) * (long)network.CodeWidth * NetworkEvaluation.RowsPerBlock;
         _rowsPerChunk = (int)(Math.Max(1, kBytesPerChunk / block) * NetworkEvaluation.RowsPerBlock);
         IReadOnlyList<LinearLayer> layers = hierarchical ? [] : network.Networks[0];
         if (layers.Count + network.Projections.Count > 0)
-            _network = new NetworkEvaluation(layers, network.Projections, network.Description.FusionWeights);
+            _network = new NetworkEvaluation(layers, network.Projections, network.Description.FusionWeights, threads);
         Search = hierarchical ? new HierarchicalSearch(quantizer, network, backend, threads, _rowsPerChunk) : quantizer.CreateEncoder(backend, beam, threads);
     }
 

@@ -1,37 +1,40 @@
-using System.Runtime.InteropServices;
+using System.Numerics.Tensors;
 using MmeSid.Engine.Quantization;
 using MmeSid.Kernels;
-using TorchSharp;
-using static TorchSharp.torch;
+using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Training.Quantization;
 
 /// <summary>
-/// Linear layers with ReLU between them, evaluated in float32 on the CPU by libtorch. Rows go through in blocks of <see cref="RowsPerBlock"/>, the last one
-/// filled up with zeros, so that every matrix product has the same shape and a row's result does not depend on the rows around it. Thread-safe.
+/// Linear layers with ReLU between them, evaluated in float32 on the CPU by the products of <c>simd</c>. A row's result depends on nothing but the row: libtorch's
+/// products round differently where a row stands elsewhere in a batch or another number of threads shares it, on processors without AVX-512 at least.
+/// Thread-safe.
 /// </summary>
-internal sealed class NetworkEvaluation : IDisposable
+internal sealed unsafe class NetworkEvaluation : IDisposable
 {
-    /// <summary>Rows of a matrix product: enough to keep the processor busy, few enough that the activations of wide layers stay in cache.</summary>
-    public const int RowsPerBlock = 256;
+    /// <summary>Rows that a thread takes at a time: whole tiles of the product, few enough that the activations of wide layers stay in cache.</summary>
+    public const int RowsPerBlock = 10 * Product.kRowsPerTile;
 
-    private readonly (Tensor Weight, Tensor Bias)[] _projections;
-    private readonly double[] _shares;
-    private readonly (Tensor Weight, Tensor Bias)[] _layers;
+    private readonly Layer[] _projections;
+    private readonly float[] _shares;
+    private readonly Layer[] _layers;
     private readonly int _inputs;
     private readonly int _outputs;
+    private readonly int _threads;
 
-    /// <summary>Copies the layers into tensors.</summary>
+    /// <summary>Packs the layers.</summary>
     /// <param name="layers">The network; empty for the projections alone.</param>
     /// <param name="projections">Linear maps of the parts of a row, whose weighted mean is what the network takes; empty where it takes the row.</param>
     /// <param name="weights">Weight of each projection; empty: all 1.</param>
-    public NetworkEvaluation(IReadOnlyList<LinearLayer> layers, IReadOnlyList<LinearLayer> projections, IReadOnlyList<double> weights)
+    /// <param name="threads">0 for all cores.</param>
+    public NetworkEvaluation(IReadOnlyList<LinearLayer> layers, IReadOnlyList<LinearLayer> projections, IReadOnlyList<double> weights, int threads)
     {
-        _layers = [.. layers.Select(ToTensors)];
-        _projections = [.. projections.Select(ToTensors)];
-        _shares = [.. projections.Select((_, part) => weights.Count == 0 ? 1.0 / projections.Count : weights[part] / weights.Sum())];
+        _layers = [.. layers.Select(layer => new Layer(layer))];
+        _projections = [.. projections.Select(projection => new Layer(projection))];
+        _shares = [.. projections.Select((_, part) => (float)(weights.Count == 0 ? 1.0 / projections.Count : weights[part] / weights.Sum()))];
         _inputs = projections.Count > 0 ? projections.Sum(projection => projection.Inputs) : layers[0].Inputs;
         _outputs = layers.Count > 0 ? layers[^1].Outputs : projections[0].Outputs;
+        _threads = threads == 0 ? Environment.ProcessorCount : threads;
     }
 
     /// <summary>Evaluates rows.</summary>
@@ -40,74 +43,107 @@ internal sealed class NetworkEvaluation : IDisposable
     /// <exception cref="UnfitRowException">A value of a result is NaN or infinite.</exception>
     public void Apply(RowView rows, Span<float> results)
     {
-        if (rows.Count == 0)
-            return;
-        using IDisposable inference = no_grad();
-        using DisposeScope outer = NewDisposeScope();
-        Tensor input = zeros(RowsPerBlock, _inputs);
-        for (int first = 0; first < rows.Count; first += RowsPerBlock)
+        int n = rows.Count, stride = rows.Stride, unfit = n;
+        fixed (float* firstRow = rows.Values, firstResult = results)
         {
-            int count = Math.Min(RowsPerBlock, rows.Count - first);
-            Span<float> values = MemoryMarshal.Cast<byte, float>(input.bytes);
-            for (int row = 0; row < count; row++)
-                rows[first + row].CopyTo(values[(row * _inputs)..]);
-            values[(count * _inputs)..].Clear();
-            using DisposeScope scope = NewDisposeScope();
-            Span<float> block = results.Slice(first * _outputs, count * _outputs);
-            MemoryMarshal.Cast<byte, float>(Evaluate(input).contiguous().bytes)[..block.Length].CopyTo(block);
-            for (int i = 0; i < block.Length; i++)
+            float* from = firstRow, to = firstResult;
+            Lock found = new();
+            Parallel.For(0, (n + RowsPerBlock - 1) / RowsPerBlock, new ParallelOptions { MaxDegreeOfParallelism = _threads }, block =>
             {
-                if (!float.IsFinite(block[i]))
-                    throw new UnfitRowException(first + i / _outputs, "overflows float32 in the encoder");
-            }
+                int first = block * RowsPerBlock, count = Math.Min(RowsPerBlock, n - first);
+                float* result = to + (nint)first * _outputs;
+                Evaluate(from + (nint)first * stride, stride, count, result);
+                for (int row = 0; row < count; row++)
+                {
+                    if (TensorPrimitives.IsFiniteAll(new ReadOnlySpan<float>(result + (nint)row * _outputs, _outputs)))
+                        continue;
+                    lock (found)
+                        unfit = Math.Min(unfit, first + row);
+                    break;
+                }
+            });
         }
+        if (unfit < n)
+            throw new UnfitRowException(unfit, "overflows float32 in the encoder");
     }
 
     public void Dispose()
     {
-        foreach ((Tensor weight, Tensor bias) in _layers.Concat(_projections))
-        {
-            weight.Dispose();
-            bias.Dispose();
-        }
+        foreach (Layer layer in _layers.Concat(_projections))
+            layer.Dispose();
     }
 
-    private Tensor Evaluate(Tensor input)
+    private void Evaluate(float* rows, nint stride, int count, float* results)
     {
-        Tensor x = Fuse(input);
+        var x = new RowMatrix(Product.PaddedRows(count), EncodeBlocks.Stride(_inputs));
+        for (int row = 0; row < count; row++)
+            new ReadOnlySpan<float>(rows + row * stride, _inputs).CopyTo(x.Rows(row, 1));
+        if (_projections.Length > 0)
+            x = Fuse(x, count);
         for (int i = 0; i < _layers.Length; i++)
         {
-            x = nn.functional.linear(x, _layers[i].Weight, _layers[i].Bias);
-            if (i < _layers.Length - 1)
-                x = nn.functional.relu(x);
+            RowMatrix y = _layers[i].Apply(x, 0, count);
+            x.Dispose();
+            x = y;
+            for (int row = 0; row < count && i < _layers.Length - 1; row++)
+                TensorPrimitives.Max(x.Rows(row, 1), 0, x.Rows(row, 1));
         }
-        return x;
+        for (int row = 0; row < count; row++)
+            x.Rows(row, 1)[.._outputs].CopyTo(new Span<float>(results + (nint)row * _outputs, _outputs));
+        x.Dispose();
     }
 
-    private Tensor Fuse(Tensor input)
+    // The weighted mean of the projected parts; takes the rows.
+    private RowMatrix Fuse(RowMatrix rows, int count)
     {
-        if (_projections.Length == 0)
-            return input;
-        Tensor? sum = null;
-        long start = 0;
+        RowMatrix? sum = null;
+        int start = 0;
         for (int part = 0; part < _projections.Length; part++)
         {
-            (Tensor weight, Tensor bias) = _projections[part];
-            Tensor projected = nn.functional.linear(input.narrow(1, start, weight.shape[1]).contiguous(), weight, bias);
-            start += weight.shape[1];
-            Tensor scaled = _projections.Length == 1 ? projected : projected * _shares[part];
-            sum = sum is null ? scaled : sum + scaled;
+            RowMatrix projected = _projections[part].Apply(rows, start, count);
+            start += _projections[part].Inputs;
+            for (int row = 0; row < count && _projections.Length > 1; row++)
+            {
+                Span<float> values = projected.Rows(row, 1);
+                TensorPrimitives.Multiply(values, _shares[part], values);
+                if (sum is not null)
+                    TensorPrimitives.Add(sum.Rows(row, 1), values, values);
+            }
+            sum?.Dispose();
+            sum = projected;
         }
+        rows.Dispose();
         return sum!;
     }
 
-    // Outside every scope of the caller: they live as long as this object.
-    private static (Tensor Weight, Tensor Bias) ToTensors(LinearLayer layer)
+    /// <summary>y = W x + b with W packed for the product.</summary>
+    private sealed class Layer : IDisposable
     {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor weight = empty(layer.Outputs, layer.Inputs), bias = empty(layer.Outputs);
-        layer.Weight.CopyTo(MemoryMarshal.Cast<byte, float>(weight.bytes));
-        layer.Bias.CopyTo(MemoryMarshal.Cast<byte, float>(bias.bytes));
-        return (scope.Detach(weight), scope.Detach(bias));
+        private readonly PackedCodewords _weight;
+        private readonly float[] _bias;
+
+        public Layer(LinearLayer layer)
+        {
+            fixed (float* weight = layer.Weight)
+                _weight = new PackedCodewords(weight, layer.Inputs, layer.Outputs, layer.Inputs);
+            _bias = layer.Bias.ToArray();
+        }
+
+        public int Inputs => _weight.Depth;
+
+        /// <summary>[rows, outputs and zeros behind them], of the values from <paramref name="start"/> on of each row.</summary>
+        public RowMatrix Apply(RowMatrix rows, int start, int count)
+        {
+            var results = new RowMatrix(rows.Count, EncodeBlocks.Stride(_weight.PaddedCount));
+            Product.Multiply((float*)rows.DangerousGetHandle() + start, rows.Dimension, count, _weight, 0, _weight.PaddedCount, (float*)results.DangerousGetHandle(), results.Dimension);
+            for (int row = 0; row < count; row++)
+            {
+                Span<float> values = results.Rows(row, 1)[.._bias.Length];
+                TensorPrimitives.Add(values, _bias, values);
+            }
+            return results;
+        }
+
+        public void Dispose() => _weight.Dispose();
     }
 }
