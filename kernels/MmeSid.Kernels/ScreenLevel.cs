@@ -223,26 +223,20 @@ internal unsafe class ScreenLevel
     // T_j = c̃_j · 2 v, products of float32 (docs/exactness.md §3).
     private float[] Table(EncodePlan plan, int earlier, float[] centre, float[] right, PackedCodewords packed, int threads)
     {
-        const int kRows = 4 * Product.kRowsPerTile;
-        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes, operandStride = EncodeBlocks.Stride(d);
+        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
         // Products come in whole tiles of rows.
         float[] table = GC.AllocateArray<float>(checked(Product.PaddedRows(rows) * stride), pinned: true);
         double[] norms = new double[rows];
-        Parallel.For(0, (rows + kRows - 1) / kRows, new ParallelOptions { MaxDegreeOfParallelism = threads }, () => new RowMatrix(kRows, operandStride), (block, _, operands) =>
+        fixed (float* products = table)
         {
-            int first = block * kRows, count = Math.Min(kRows, rows - first);
-            for (int i = 0; i < count; i++)
+            RowProducts.Multiply(rows, (row, operand) =>
             {
-                Span<float> operand = operands.Rows(i, 1)[..d];
-                plan.Codeword(earlier, first + i).CopyTo(operand);
+                plan.Codeword(earlier, row).CopyTo(operand);
                 if (earlier == 0)
                     TensorPrimitives.Subtract(operand, centre, operand);
-                norms[first + i] = EncodeLevel.OperandNorm(operand);
-            }
-            fixed (float* to = &table[first * stride])
-                Product.Multiply((float*)operands.DangerousGetHandle(), operandStride, count, packed, 0, CodeCount, to, stride);
-            return operands;
-        }, operands => operands.Dispose());
+                norms[row] = EncodeLevel.OperandNorm(operand);
+            }, packed, products, stride, threads);
+        }
         double product = Bounds.NormSlack(d) * TensorPrimitives.Max<double>(norms) * LargestNorm(right, d);
         TableMaximum += product;
         // The product's own roundings, and that of each of its operands.

@@ -190,7 +190,7 @@ public sealed unsafe class IntegerScreenTests
         var random = new Random(dimension);
         float[] codebook = Values(300), row = Values(1);
         var plan = new EncodePlan(PlanKind.Residual, dimension, [codebook]);
-        using var basis = new PrefixBasis(plan, new float[dimension], width);
+        using var basis = new PrefixBasis(plan, new float[dimension], width, threads: 1);
         float[] directions = basis.Rows.ToArray();
         double[] inside = [.. Enumerable.Range(0, width).Select(i => Enumerable.Range(0, dimension).Sum(j => (double)directions[i * dimension + j] * row[j]))];
         double[] outside = [.. row.Select((value, j) => value - Enumerable.Range(0, width).Sum(i => inside[i] * directions[i * dimension + j]))];

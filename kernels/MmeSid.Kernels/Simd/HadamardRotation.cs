@@ -24,7 +24,8 @@ internal sealed unsafe class HadamardRotation
     /// <summary>The rotation of rows of <paramref name="dimension"/> values, always the same one.</summary>
     public HadamardRotation(int dimension)
     {
-        Width = Padded(dimension);
+        const int kMultiple = kSmall * kChunk;
+        Width = (dimension + kMultiple - 1) / kMultiple * kMultiple;
         int chunks = Width / kChunk;
         ulong state = kSeed;
         _signs = [.. Enumerable.Range(0, kRounds).Select(_ => Enumerable.Range(0, Width).Select(_ => (Next() & 1) == 0 ? 1f : -1f).ToArray())];
@@ -57,9 +58,6 @@ internal sealed unsafe class HadamardRotation
 
     /// <summary>Values of a rotated row: d rounded up to a multiple of 64.</summary>
     public int Width { get; }
-
-    /// <summary>Width of rotated rows of <paramref name="dimension"/> values.</summary>
-    public static int Padded(int dimension) => (dimension + kSmall * kChunk - 1) / (kSmall * kChunk) * (kSmall * kChunk);
 
     /// <summary>Rotates in place; float32, each addition rounded once.</summary>
     /// <param name="row">[Width], d values and zeros behind them.</param>

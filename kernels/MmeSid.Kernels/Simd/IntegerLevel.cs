@@ -12,7 +12,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // [K, Width] and, with a basis, [K, p]. Pinned.
+    // [K, Width] and, with a basis, [K and whole tiles, p]. Pinned.
     private readonly float[] _codewords, _prefixes;
     // [PaddedCodes], with a basis. Pinned.
     private readonly float[] _outside;
@@ -40,11 +40,11 @@ internal sealed unsafe class IntegerLevel : IDisposable
         double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
         CodewordRounding = rounding * _level.MaximumNorm;
         ScreenedRounding = CodewordRounding;
-        _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(CodeCount * basis.Width), pinned: true);
+        _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(Product.PaddedRows(CodeCount) * basis.Width), pinned: true);
         _outside = basis is null ? [] : GC.AllocateArray<float>(PaddedCodes, pinned: true);
         if (basis is not null)
         {
-            Project(basis);
+            RowProducts.Multiply(CodeCount, (code, to) => new ReadOnlySpan<float>(Codeword(code), to.Length).CopyTo(to), basis.Packed, Screened(0), basis.Width, threads);
             rounding = basis.Rounding + 2 * Bounds.Float32;
             ScreenedRounding = rounding * _level.MaximumNorm;
             for (int k = 0; k < CodeCount; k++)
@@ -123,25 +123,6 @@ internal sealed unsafe class IntegerLevel : IDisposable
     }
 
     public void Dispose() => Integers.Dispose();
-
-    private void Project(PrefixBasis basis)
-    {
-        const int kRows = 4 * Product.kRowsPerTile;
-        int stride = EncodeBlocks.Stride(Width);
-        Parallel.For(0, (CodeCount + kRows - 1) / kRows, () => (Rows: new RowMatrix(kRows, stride), Products: new RowMatrix(kRows, basis.Width)), (block, _, buffers) =>
-        {
-            int first = block * kRows, count = Math.Min(kRows, CodeCount - first);
-            for (int i = 0; i < count; i++)
-                new ReadOnlySpan<float>(Codeword(first + i), Width).CopyTo(buffers.Rows.Rows(i, 1));
-            Product.Multiply((float*)buffers.Rows.DangerousGetHandle(), stride, count, basis.Packed, 0, basis.Width, (float*)buffers.Products.DangerousGetHandle(), basis.Width);
-            buffers.Products.Rows(0, count).CopyTo(_prefixes.AsSpan(first * basis.Width));
-            return buffers;
-        }, buffers =>
-        {
-            buffers.Rows.Dispose();
-            buffers.Products.Dispose();
-        });
-    }
 
     // What scores of any kind lose besides their products; +∞ where an intermediate could come near float32's overflow.
     private double Error(double dot, double product)

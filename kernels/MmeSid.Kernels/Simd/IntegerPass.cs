@@ -40,7 +40,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
     private readonly HadamardRotation? _rotation;
     private readonly PrefixBasis? _basis;
     private readonly IntegerLevel[] _levels;
-    // [width], with zeros behind the centre.
+    // [width]: the centre with zeros behind it; and nothing but zeros, which is subtracted where a row is only measured.
     private readonly float[] _centre, _zeros;
     private readonly int _width;
     private readonly int _stride;
@@ -51,7 +51,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerPass.Workspace>
         : base(plan, largestNorms)
     {
         _format = format;
-        _basis = isPrefix ? new PrefixBasis(plan, centre, PrefixWidth(plan.Dimension)) : null;
+        _basis = isPrefix ? new PrefixBasis(plan, centre, PrefixWidth(plan.Dimension), threads) : null;
         _rotation = format == IntegerFormat.Int8 && !isPrefix ? new HadamardRotation(plan.Dimension) : null;
         _levels = [.. levels.Select(level => new IntegerLevel(level, format, _rotation, _basis, threads))];
         _width = _levels[0].Width;

@@ -1,6 +1,4 @@
 using System.Numerics.Tensors;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 
 namespace MmeSid.Kernels.Simd;
 
@@ -24,11 +22,12 @@ internal sealed unsafe class PrefixBasis : IDisposable
     /// <param name="plan">The plan.</param>
     /// <param name="centre">Taken off the first level's codewords.</param>
     /// <param name="width">p, a multiple of 64 below d.</param>
-    public PrefixBasis(EncodePlan plan, float[] centre, int width)
+    /// <param name="threads">That prepare.</param>
+    public PrefixBasis(EncodePlan plan, float[] centre, int width, int threads)
     {
         int d = plan.Dimension;
         Width = width;
-        float[] moments = Moments(plan, centre);
+        float[] moments = Moments(plan, centre, threads);
         var random = new Random(1);
         float[] rows = new float[width * d];
         foreach (ref float value in rows.AsSpan())
@@ -36,7 +35,7 @@ internal sealed unsafe class PrefixBasis : IDisposable
         for (int i = 0; i < kIterations; i++)
         {
             Orthonormalize(rows, d);
-            rows = Multiply(rows, width, moments, d, d);
+            rows = Multiply(rows, width, moments, d, d, threads);
         }
         // Twice: float32 leaves directions that were nearly equal far from orthogonal.
         Orthonormalize(rows, d);
@@ -45,7 +44,7 @@ internal sealed unsafe class PrefixBasis : IDisposable
         _rows = rows;
         fixed (float* first = rows)
             Packed = new PackedCodewords(first, d, width, d);
-        Deviation = MeasureDeviation(rows, width, d);
+        Deviation = MeasureDeviation(rows, width, d, threads);
     }
 
     /// <summary>p.</summary>
@@ -79,11 +78,10 @@ internal sealed unsafe class PrefixBasis : IDisposable
     public void Dispose() => Packed.Dispose();
 
     // S, [d, d].
-    private static float[] Moments(EncodePlan plan, float[] centre)
+    private static float[] Moments(EncodePlan plan, float[] centre, int threads)
     {
         int d = plan.Dimension, count = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount), step = (count + kSample - 1) / kSample, taken = (count + step - 1) / step;
-        float[] columns = new float[d * taken];
-        float[] values = new float[d];
+        float[] columns = new float[d * taken], values = new float[d];
         int at = 0, n = 0;
         for (int level = 0; level < plan.Levels; level++)
         {
@@ -102,20 +100,17 @@ internal sealed unsafe class PrefixBasis : IDisposable
         // Far from 1 its powers would leave float32.
         float scale = 1 / MathF.Max(1e-30f, MathF.Abs(TensorPrimitives.MaxMagnitude<float>(columns)));
         TensorPrimitives.Multiply(columns, scale, columns);
-        return Multiply(columns, d, columns, d, taken);
+        return Multiply(columns, d, columns, d, taken, threads);
     }
 
     // left · rightᵀ, [rows, codes].
-    private static float[] Multiply(float[] left, int rows, float[] right, int codes, int depth)
+    private static float[] Multiply(float[] left, int rows, float[] right, int codes, int depth, int threads)
     {
-        int padded = Product.PaddedRows(rows), stride = EncodeBlocks.Stride(depth);
-        using RowMatrix operands = new(padded, stride), products = new(padded, PackedCodewords.Padded(codes));
-        for (int i = 0; i < rows; i++)
-            left.AsSpan(i * depth, depth).CopyTo(operands.Rows(i, 1));
+        using RowMatrix products = new(Product.PaddedRows(rows), PackedCodewords.Padded(codes));
         fixed (float* first = right)
         {
             using var packed = new PackedCodewords(first, depth, codes, depth);
-            Product.Multiply((float*)operands.DangerousGetHandle(), stride, rows, packed, 0, codes, (float*)products.DangerousGetHandle(), products.Dimension);
+            RowProducts.Multiply(rows, (row, to) => left.AsSpan(row * depth, depth).CopyTo(to), packed, (float*)products.DangerousGetHandle(), products.Dimension, threads);
         }
         float[] result = new float[rows * codes];
         for (int i = 0; i < rows; i++)
@@ -154,12 +149,12 @@ internal sealed unsafe class PrefixBasis : IDisposable
     }
 
     // The largest absolute row sum bounds the norm of a symmetric matrix.
-    private static double MeasureDeviation(float[] rows, int width, int d)
+    private static double MeasureDeviation(float[] rows, int width, int d, int threads)
     {
         double[] values = new double[rows.Length];
         TensorPrimitives.ConvertTruncating<float, double>(rows, values);
         double[] sums = new double[width];
-        Parallel.For(0, width, i =>
+        Parallel.For(0, width, new ParallelOptions { MaxDegreeOfParallelism = threads }, i =>
         {
             for (int j = 0; j < width; j++)
                 sums[i] += Math.Abs(TensorPrimitives.Dot<double>(values.AsSpan(i * d, d), values.AsSpan(j * d, d)) - (i == j ? 1 : 0));
