@@ -12,14 +12,12 @@ public sealed unsafe class IntegerScreenTests
 {
     private const int kDimension = 64;
 
-    public static TheoryData<bool, bool> Tiles() => new() { { false, false }, { false, true }, { true, false }, { true, true } };
-
-    [Theory, MemberData(nameof(Tiles))]
-    public void Integer_products_are_exact(bool isInt8, bool native)
+    [Theory, InlineData(true, "native"), InlineData(false, "native"), InlineData(true, "narrow"), InlineData(false, "narrow"), InlineData(false, "wide")]
+    public void Integer_products_are_exact(bool isInt8, string instructions)
     {
         IntegerFormat format = isInt8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
-        Assert.SkipUnless(native ? VnniLibrary.IsPresent : isInt8 ? IntegerProduct.HasNarrowInt8 : IntegerProduct.HasWideInt16, "this processor, or this build, has no such instructions");
-        foreach (int words in (int[])[1, 2, 7, 32])
+        Assert.SkipUnless(instructions switch { "native" => VnniLibrary.IsPresent, "narrow" => IntegerProduct.HasNarrow, _ => IntegerProduct.HasWideInt16 }, "this processor, or this build, has no such instructions");
+        foreach (int words in isInt8 ? (int[])[1, 2, 7, 32, 48] : [1, 2, 7, 32])
         {
             const int kPanels = 4, kStride = kPanels * IntegerProduct.kCodesPerPanel;
             var random = new Random(words);
@@ -37,18 +35,31 @@ public sealed unsafe class IntegerScreenTests
                     for (int c = 0; c < codewords.Length; c++)
                         Put(panelWords + (c / IntegerProduct.kCodesPerPanel * words + i / perWord) * IntegerProduct.kCodesPerPanel + c % IntegerProduct.kCodesPerPanel, i % perWord, codewords[c][i]);
                 }
-                switch (isInt8, native)
+                switch (isInt8, instructions)
                 {
-                    case (true, true): VnniLibrary.Int8Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
-                    case (true, false): IntegerProduct.Int8Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
-                    case (false, true): VnniLibrary.Int16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
-                    case (false, false): IntegerProduct.Int16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (true, "native"): VnniLibrary.Int8Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (false, "native"): VnniLibrary.Int16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (true, _): IntegerProduct.NarrowTiles<IntegerProduct.Int8Words>(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (false, "narrow"): IntegerProduct.NarrowTiles<IntegerProduct.Int16Words>(tileWords, panelWords, words, kPanels, results, kStride); break;
+                    case (false, _): IntegerProduct.WideInt16Tiles(tileWords, panelWords, words, kPanels, results, kStride); break;
                 }
                 for (int r = 0; r < rows.Length; r++)
                 {
                     for (int c = 0; c < codewords.Length; c++)
                         Assert.Equal(rows[r].Zip(codewords[c], (a, b) => a * b).Sum(), results[r * kStride + c]);
                 }
+            }
+
+            if (isInt8 && words % 16 == 0)
+                Assert.Equal(rows[0].Zip(codewords[1], (a, b) => a * b).Sum(), Dot8(rows[0], codewords[1]));
+
+            int Dot8(int[] row, int[] codeword)
+            {
+                sbyte[] left = [.. row.Select(value => (sbyte)value)];
+                byte[] right = [.. codeword.Select(value => (byte)value)];
+                fixed (sbyte* x = left)
+                fixed (byte* w = right)
+                    return IntegerProduct.Dot8((int*)x, (int*)w, words);
             }
 
             int[][] Values(int count, int low, int high) => [.. Enumerable.Range(0, count).Select(i => Enumerable.Range(0, values).Select(_ => i == 0 ? low : i == 1 ? high : random.Next(low, high + 1)).ToArray())];
@@ -187,21 +198,69 @@ public sealed unsafe class IntegerScreenTests
     [Theory, InlineData(70, 64), InlineData(400, 128)]
     public void A_basis_keeps_what_its_bounds_say(int dimension, int width)
     {
+        Assert.SkipUnless(IntegerProduct.IsSupported(IntegerFormat.Int16), "this processor, or this build, has no such instructions");
+        const int kRows = 30;
         var random = new Random(dimension);
-        float[] codebook = Values(300), row = Values(1);
-        var plan = new EncodePlan(PlanKind.Residual, dimension, [codebook]);
-        using var basis = new PrefixBasis(plan, new float[dimension], width, threads: 1);
-        float[] directions = basis.Rows.ToArray();
-        double[] inside = [.. Enumerable.Range(0, width).Select(i => Enumerable.Range(0, dimension).Sum(j => (double)directions[i * dimension + j] * row[j]))];
-        double[] outside = [.. row.Select((value, j) => value - Enumerable.Range(0, width).Sum(i => inside[i] * directions[i * dimension + j]))];
+        var plan = new EncodePlan(PlanKind.Residual, dimension, [Values(300)]);
+        var rotation = new HadamardRotation(dimension);
+        using var basis = new PrefixBasis(plan, new float[dimension], rotation, width, threads: 1);
+        int wide = rotation.Width;
+        float[] directions = basis.Rows.ToArray(), values = new float[kRows * wide];
+        for (int i = 0; i < kRows; i++)
+        {
+            Values(1).CopyTo(values.AsSpan(i * wide));
+            fixed (float* row = values)
+                rotation.Apply(row + i * wide);
+        }
+        double[][] gram = [.. Enumerable.Range(0, width).Select(i => Enumerable.Range(0, width).Select(j => Dot(Direction(i), Direction(j)) - (i == j ? 1 : 0)).ToArray())];
+        double[] vector = [.. Enumerable.Range(0, width).Select(_ => random.NextDouble())];
+        for (int i = 0; i < 50; i++)
+        {
+            double[] product = [.. gram.Select(row => row.Zip(vector, (a, b) => a * b).Sum())];
+            vector = [.. product.Select(value => value / Norm(product))];
+        }
+        double deviation = Norm([.. gram.Select(row => row.Zip(vector, (a, b) => a * b).Sum())]);
+        var prefixes = new float[kRows * width];
+        int[] integers = new int[Product.kRowsPerTile * wide], transposed = new int[Product.kRowsPerTile * wide], products = new int[Product.kRowsPerTile * width];
+        fixed (float* rows = values, to = prefixes)
+        fixed (int* a = integers, b = transposed, c = products)
+        {
+            var operands = new IntegerOperands(rows, wide, wide, new double[kRows], new double[kRows]);
+            var projected = new IntegerOperands(to, width, width, new double[kRows], new double[kRows]);
+            for (int i = 0; i < kRows; i++)
+                operands.Measure(i);
 
-        double bound = basis.Outside(EncodeLevel.OperandNorm(row), 0, Norm(inside), 0);
+            basis.Project(operands, kRows, projected, a, b, c);
 
-        Assert.InRange(basis.Deviation, 0, 1e-4);
-        // No more than the slack of norms above what it is.
-        Assert.InRange(Norm(outside), 0.95 * bound, bound);
+            Assert.InRange(basis.Deviation, deviation, 1e-3);
+            for (int i = 0; i < kRows; i++)
+            {
+                float[] row = values[(i * wide)..((i + 1) * wide)];
+                double[] inside = [.. Enumerable.Range(0, width).Select(k => Dot(Direction(k), row))];
+                double[] outside = [.. row.Select((value, j) => value - Enumerable.Range(0, width).Sum(k => inside[k] * directions[k * wide + j]))];
+                double bound = basis.Outside(EncodeLevel.OperandNorm(row), 0, Norm(inside), 0);
+                // No more than the slack of norms above what it is.
+                Assert.InRange(Norm(outside), 0.95 * bound, bound);
+                double lost = Norm([.. inside.Select((value, k) => value - prefixes[i * width + k])]);
+                Assert.InRange(lost, 0.05 * projected.Errors[i], projected.Errors[i]);
+            }
+        }
+
+        float[] Direction(int index) => directions[(index * wide)..((index + 1) * wide)];
 
         float[] Values(int count) => [.. Enumerable.Range(0, count * dimension).Select(i => (random.NextSingle() - 0.5f) / (1 + i % dimension / 20))];
+    }
+
+    [Fact]
+    public void A_basis_of_few_codewords_is_orthonormal_too()
+    {
+        Assert.SkipUnless(IntegerProduct.IsSupported(IntegerFormat.Int16), "this processor, or this build, has no such instructions");
+        const int d = 128;
+        // All of them on one line.
+        var plan = new EncodePlan(PlanKind.Residual, d, [[.. Enumerable.Range(0, 5 * d).Select(i => (float)(i / d * (i % d)))]]);
+        using var basis = new PrefixBasis(plan, new float[d], new HadamardRotation(d), 64, threads: 1);
+
+        Assert.InRange(basis.Deviation, 0, 1e-3);
     }
 
     [Fact]

@@ -22,16 +22,19 @@ public sealed partial class SimdBackend
 ///   out   codes (n, L) u16 · errors (n) f32 = ‖r_{L+1}‖²
 ///   does  blocks of rows, each by one worker for all levels, by one of three passes: a screen in float32, int16 or int8 leaves the codes that
 ///         may be nearest (FloatPass, IntegerPass); one survivor is proven, several go to Recheck
-///   which measured: of a long enough call the first rows are encoded by each pass in turn, and the fastest has the rest, and all calls that follow
+///   which measured: of long enough calls the first rows are encoded by each pass in turn that may win, and the fastest has the rest, and all calls that follow
 ///   ties  decided exactly in Recheck, the smallest k: all passes give the same codes
 /// </code>
 /// </summary>
 internal sealed class SimdEncoder : IEncoder
 {
-    // Rows that a pass is tried on: these multiply-adds per thread, but no more than so many rows.
+    // Rows that a pass is tried on: these multiply-adds per thread, but no more than so many rows. A few more come first, for the compiler.
     private const double kTrialOperations = 1e9;
     private const int kMostTrialRows = 4096;
-    private const int kRounds = 2;
+
+    // Trials of a pass; a second one only where the first was no more than so much slower than the best.
+    private const int kTrials = 2;
+    private const double kFarBehind = 1.5;
 
     // Trials begin when as many rows have come as this many trials take: who encodes few rows is not made to prepare passes.
     private const int kTrialsWorth = 12;
@@ -39,19 +42,23 @@ internal sealed class SimdEncoder : IEncoder
     // An integer screen that gains less is not worth its memory.
     private const double kLeastGain = 1.05;
 
+    // int16 multiplies at twice the rate of float32 at best.
+    private const double kMostGainOfInt16 = 2;
+
     private readonly EncodePlan _plan;
     private readonly float[] _centre;
     private readonly double[] _largestNorms;
     private readonly int _threads;
     private readonly int _trialRows;
-    // Integer screens that may be tried.
+    private readonly int _warmRows;
+    // Integer screens that may be tried, and how many of them have been prepared or passed over.
     private readonly SimdScreen[] _screens;
+    private int _prepared;
     private readonly Lock _trying = new();
     // Serves until one is chosen, maybe on another thread, and lives as long as the encoder.
     private readonly FloatPass? _float;
-    // Those that are tried, that one first.
-    private IEncodePass[] _tried = [];
-    private readonly List<double> _seconds = [];
+    // That one first.
+    private readonly List<Trial> _trials = [];
     private long _rowsSeen;
     private volatile IEncodePass? _chosen;
     private bool _disposed;
@@ -68,6 +75,7 @@ internal sealed class SimdEncoder : IEncoder
             _float = new FloatPass(plan, _centre, _largestNorms, isWide ? EncodeForm.Wide : EncodeForm.Residual, threads);
         _chosen = _screens.Length == 0 ? _float : screen == SimdScreen.Fastest ? null : CreatePass(_screens[0]);
         double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
+        _warmRows = threads * Product.kRowsPerTile;
         _trialRows = Product.PaddedRows((int)Math.Clamp(kTrialOperations * threads / operations, 4 * threads * Product.kRowsPerTile, kMostTrialRows));
     }
 
@@ -94,8 +102,8 @@ internal sealed class SimdEncoder : IEncoder
         _disposed = true;
         _float?.Dispose();
         _chosen?.Dispose();
-        foreach (IEncodePass pass in _tried)
-            pass.Dispose();
+        foreach (Trial trial in _trials)
+            trial.Pass.Dispose();
     }
 
     /// <summary>m: the mean of the first level's codewords, float64 sums rounded once. Any finite vector gives the same codes.</summary>
@@ -139,39 +147,74 @@ internal sealed class SimdEncoder : IEncoder
         return new(_plan, _centre, _largestNorms, levels, screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8, screen == SimdScreen.Int8Prefix, _threads);
     }
 
-    // Encodes the first rows by one pass after the other, each twice, over several calls where one has too few; returns how many rows that were.
+    // Encodes the first rows by one pass after the other, over several calls where one has too few; returns how many rows that were.
     private int Try(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
     {
         _rowsSeen += rows.Count;
         if (_rowsSeen < (long)kTrialsWorth * _trialRows)
             return 0;
-        if (_tried.Length == 0)
-            _tried = [_float!, .. _screens.Select(CreatePass)];
         int tried = 0;
-        for (; _chosen is null && rows.Count - tried >= _trialRows; tried += _trialRows)
+        while (_chosen is null && rows.Count - tried >= _warmRows + _trialRows)
         {
-            long start = Stopwatch.GetTimestamp();
-            report += Run(_tried[_seconds.Count % _tried.Length], rows, codes, squaredErrors, tried, _trialRows);
-            _seconds.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
-            if (_seconds.Count == kRounds * _tried.Length)
+            if (NextTrial() is not { } trial)
+            {
                 Choose();
+                break;
+            }
+            if (trial.Count == 0)
+            {
+                report += Run(trial.Pass, rows, codes, squaredErrors, tried, _warmRows);
+                tried += _warmRows;
+            }
+            long start = Stopwatch.GetTimestamp();
+            report += Run(trial.Pass, rows, codes, squaredErrors, tried, _trialRows);
+            trial.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            tried += _trialRows;
         }
         return tried;
     }
 
+    private double LeastSeconds => _trials.Min(trial => trial.Seconds);
+
+    private Trial? NextTrial()
+    {
+        if (_trials.Count == 0)
+            _trials.Add(new Trial(_float!));
+        else if (_prepared < _screens.Length && _screens[_prepared++] is var screen && MayWin(screen))
+            _trials.Add(new Trial(CreatePass(screen)));
+        return _trials.Find(trial => trial.Count == 0) ?? (_prepared < _screens.Length ? NextTrial() : _trials.Find(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds));
+    }
+
+    private bool MayWin(SimdScreen screen) => screen != SimdScreen.Int16 || LeastSeconds * kMostGainOfInt16 > _trials[0].Seconds;
+
     private void Choose()
     {
-        double Best(int pass) => Enumerable.Range(0, kRounds).Min(round => _seconds[round * _tried.Length + pass]);
-        int best = Enumerable.Range(0, _tried.Length).MinBy(Best);
-        if (Best(best) * kLeastGain > Best(0))
-            best = 0;
-        foreach (IEncodePass pass in _tried.Skip(1).Where(pass => pass != _tried[best]))
-            pass.Dispose();
-        _chosen = _tried[best];
-        _tried = [];
+        Trial best = _trials.MinBy(trial => trial.Seconds)!;
+        if (best.Seconds * kLeastGain > _trials[0].Seconds)
+            best = _trials[0];
+        _chosen = best.Pass;
+        foreach (Trial trial in _trials.Skip(1).Where(trial => trial != best))
+            trial.Pass.Dispose();
+        _trials.Clear();
     }
 
     private EncodeReport Run(IEncodePass pass, RowView rows, Span<ushort> codes, Span<float> squaredErrors, int first, int count) =>
         EncodeBlocks.Run(_plan.Levels, rows.Slice(first, count), codes.Slice(first * _plan.Levels, count * _plan.Levels),
             squaredErrors.IsEmpty ? default : squaredErrors.Slice(first, count), pass.RowsPerBlock, _threads, pass.Encode, first);
+
+    // What a pass took for the trial's rows, at best.
+    private sealed class Trial(IEncodePass pass)
+    {
+        public IEncodePass Pass => pass;
+
+        public int Count { get; private set; }
+
+        public double Seconds { get; private set; } = double.PositiveInfinity;
+
+        public void Add(double seconds)
+        {
+            Count++;
+            Seconds = Math.Min(Seconds, seconds);
+        }
+    }
 }

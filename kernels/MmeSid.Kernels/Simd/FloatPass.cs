@@ -93,7 +93,8 @@ internal sealed unsafe class FloatPass : EncodePass<FloatPass.Workspace>
                     tables[j] = level.TableRow(j, codes[i * levels + j]) + first;
                 float* scores = workspace.Scores + (nint)i * _scoreColumns;
                 float smallest = Score(scores, scores, 0, level.Biases + first, tables, level.Tables, columns);
-                workspace.Survivors.Collect(i, scores, smallest, first, columns);
+                workspace.Survivors.Lower(i, smallest);
+                workspace.Survivors.Collect(i, scores, first, columns);
             }
         }
     }

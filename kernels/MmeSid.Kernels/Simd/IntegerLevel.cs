@@ -1,11 +1,12 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace MmeSid.Kernels.Simd;
 
 /// <summary>
 /// A level as <see cref="IntegerPass"/> sees it: its codewords as float32, rotated where rows are, for what the integers leave open; and, rounded to integers,
-/// those codewords or what a <see cref="PrefixBasis"/> keeps of them.
+/// those codewords or, with a <see cref="PrefixBasis"/>, what it keeps of them, and all of them beside it for what that leaves open.
 /// </summary>
 internal sealed unsafe class IntegerLevel : IDisposable
 {
@@ -16,6 +17,8 @@ internal sealed unsafe class IntegerLevel : IDisposable
     private readonly float[] _codewords, _prefixes;
     // [PaddedCodes], with a basis. Pinned.
     private readonly float[] _outside;
+    // Of Whole.
+    private readonly CodeFactor[] _factors;
     private readonly ScreenLevel _level;
     private readonly PrefixBasis? _basis;
     private readonly double _largestOutside;
@@ -38,30 +41,55 @@ internal sealed unsafe class IntegerLevel : IDisposable
             rotation?.Apply(Codeword(k));
         });
         double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
-        CodewordRounding = rounding * _level.MaximumNorm;
+        CodewordRounding = rounding * _level.MaximumNorm + Width * (double)float.Epsilon;
         ScreenedRounding = CodewordRounding;
         _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(Product.PaddedRows(CodeCount) * basis.Width), pinned: true);
+        _factors = basis is null ? [] : new CodeFactor[CodeCount];
         _outside = basis is null ? [] : GC.AllocateArray<float>(PaddedCodes, pinned: true);
         if (basis is not null)
         {
             RowProducts.Multiply(CodeCount, (code, to) => new ReadOnlySpan<float>(Codeword(code), to.Length).CopyTo(to), basis.Packed, Screened(0), basis.Width, threads);
-            rounding = basis.Rounding + 2 * Bounds.Float32;
-            ScreenedRounding = rounding * _level.MaximumNorm;
+            Whole = new IntegerCodewords(format, Codeword(0), CodeCount, CodeCount, Width, rounding, panel: 1, threads);
+            double wholeRounding = rounding;
+            rounding = basis.Rounding + (1 + basis.Deviation) * wholeRounding;
+            ScreenedRounding = rounding * _level.MaximumNorm + 2 * Width * (double)float.Epsilon;
             for (int k = 0; k < CodeCount; k++)
             {
-                double norm = EncodeLevel.OperandNorm(new(Codeword(k), Width)), outside = basis.Outside(norm, Bounds.Float32 * norm, EncodeLevel.OperandNorm(new(Screened(k), basis.Width)), rounding * norm);
+                double norm = EncodeLevel.OperandNorm(new(Codeword(k), Width)), outside = basis.Outside(norm, wholeRounding * norm, EncodeLevel.OperandNorm(new(Screened(k), basis.Width)), rounding * norm);
+                _factors[k] = new CodeFactor(Biases[k], Whole.Steps[k], Whole.Norms[k]);
                 _outside[k] = MathF.BitIncrement((float)outside);
                 _largestOutside = Math.Max(_largestOutside, outside);
             }
         }
-        Integers = new IntegerCodewords(format, Screened(0), CodeCount, PaddedCodes, basis?.Width ?? Width, rounding, threads);
+        Integers = new IntegerCodewords(format, Screened(0), CodeCount, PaddedCodes, basis?.Width ?? Width, rounding, IntegerProduct.kCodesPerPanel, threads);
     }
 
     /// <summary>Values of an operand row: d, padded with zeros.</summary>
     public int Width { get; }
 
-    /// <summary>What is multiplied.</summary>
+    /// <summary>What rows are multiplied with.</summary>
     public IntegerCodewords Integers { get; }
+
+    /// <summary>With a basis: the codewords in all dimensions, one after the other.</summary>
+    public IntegerCodewords? Whole { get; }
+
+    /// <summary>What makes a score of a product with a codeword of <see cref="Whole"/>: one cache line.</summary>
+    public readonly record struct CodeFactor(float Bias, float Step, float Norm);
+
+    /// <summary>Of a codeword of <see cref="Whole"/>.</summary>
+    public ref readonly CodeFactor Factor(int code) => ref _factors[code];
+
+    /// <summary>Asks for a codeword of <see cref="Whole"/> before it is multiplied.</summary>
+    public void Prefetch(int code)
+    {
+        const int kLine = 64;
+        if (!Sse.IsSupported)
+            return;
+        byte* codeword = (byte*)Whole!.Codeword(code);
+        for (int i = 0; i < Whole.Words * sizeof(int); i += kLine)
+            Sse.Prefetch0(codeword + i);
+        Sse.Prefetch0(Unsafe.AsPointer(ref _factors[code]));
+    }
 
     /// <summary>K.</summary>
     public int CodeCount => _level.CodeCount;
@@ -96,21 +124,24 @@ internal sealed unsafe class IntegerLevel : IDisposable
     /// <summary>
     /// What the integer scores of a row may be off, |ŝ[k] − s[k]| ≤ reach · Norms[k] + 2 outside · Outside[k] + E (docs/exactness.md §8).
     /// </summary>
+    /// <param name="codewords"><see cref="Integers"/> or <see cref="Whole"/>.</param>
     /// <param name="norm">‖ẑ‖ of the float32 row that was rounded to integers.</param>
     /// <param name="rowError">Bound of ‖ẑ − z‖.</param>
     /// <param name="integerError">‖ẑ − x̂‖, x̂ the row as integers times its step.</param>
-    /// <param name="wholeNorm">‖r̂‖.</param>
-    /// <param name="outside">At least the norm of the row's part outside of the basis; 0 without one.</param>
+    /// <param name="dotError">What a product of the real z and w is off from that of the row and the codeword themselves, besides outside.</param>
+    /// <param name="outside">At least the norm of the row's part that z does not have.</param>
     /// <param name="error">E: what does not depend on the codeword.</param>
-    public float Reach(double norm, double rowError, double integerError, double wholeNorm, double outside, out double error)
+    public float Reach(IntegerCodewords codewords, double norm, double rowError, double integerError, double dotError, double outside, out double error)
     {
         // |z·w − x̂·ŵ| ≤ ‖z − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖; the exact product is converted to float32 and multiplied by the codeword's step.
-        double rounded = norm + integerError, reach = rowError + integerError + rounded * (Integers.LostShare + 2 * Bounds.Float32 * (1 + Integers.LostShare));
-        // A basis that is not quite orthonormal.
-        double dot = _basis is null ? 0 : 2 * _basis.Deviation * wholeNorm * _level.MaximumNorm;
-        error = Error(dot, (rounded * (1 + Integers.LostShare) + reach) * Integers.LargestNorm + outside * _largestOutside);
+        double lost = codewords.LostShare, rounded = norm + integerError, reach = rowError + integerError + rounded * (lost + 2 * Bounds.Float32 * (1 + lost));
+        error = Error(dotError, (rounded * (1 + lost) + reach) * codewords.LargestNorm + outside * _largestOutside);
         return MathF.BitIncrement((float)(2 * Bounds.NormSlack(Width) * reach));
     }
+
+    /// <summary>What a basis that is not quite orthonormal adds to products of a row.</summary>
+    /// <param name="norm">‖P r‖ or more.</param>
+    public double DeviationError(double norm) => _basis is null ? 0 : _basis.Deviation < 1 ? _basis.Deviation / (1 - _basis.Deviation) * norm * Integers.LargestNorm : double.PositiveInfinity;
 
     /// <summary>E of float32 scores of single codewords.</summary>
     /// <param name="norm">‖r̂‖ of the float32 operand row.</param>
@@ -122,7 +153,11 @@ internal sealed unsafe class IntegerLevel : IDisposable
         return Error(Bounds.Chain(Width) * product + norm * CodewordRounding + rowError * _level.MaximumNorm, product);
     }
 
-    public void Dispose() => Integers.Dispose();
+    public void Dispose()
+    {
+        Integers.Dispose();
+        Whole?.Dispose();
+    }
 
     // What scores of any kind lose besides their products; +∞ where an intermediate could come near float32's overflow.
     private double Error(double dot, double product)

@@ -21,8 +21,8 @@ internal enum IntegerFormat
 ///   in    rows    [words][24] 32-bit words of four s8 or two s16 values · codewords [panel][words][16] words of four u8 or two s16 values
 ///   out   products (24, K) s32, products[i, j] = Σ_k rows[i, k] · codeword[j, k] modulo 2³²
 ///   exact integer sums: the same on every processor; int8's are 128 · Σ_k rows[i, k] too large, because codewords are stored as u8
-///   why   one instruction multiplies and adds 64 int8 or 32 int16 values (VnniLibrary), 32 int8 values (AVX-VNNI), or two do 32 int16 values
-///         (AVX-512BW), where a float32 multiply-add takes 16. With AVX2 alone int16 takes two for 16: what float32 takes one for 8; it gains nothing
+///   why   one instruction multiplies and adds 64 int8 or 32 int16 values (VnniLibrary), 32 int8 or 16 int16 values (AVX-VNNI), or two do 32 int16 values
+///         (AVX-512BW), where a float32 multiply-add takes 16, or 8 without AVX-512. With AVX2 alone int16 takes two for 16; it gains nothing
 /// </code>
 /// </summary>
 internal static unsafe class IntegerProduct
@@ -35,18 +35,18 @@ internal static unsafe class IntegerProduct
     /// <summary>Whether this processor multiplies integers of a format faster than float32.</summary>
     public static bool IsSupported(IntegerFormat format) => format switch
     {
-        IntegerFormat.Int8 => VnniLibrary.IsPresent || HasNarrowInt8,
-        _ => VnniLibrary.IsPresent || HasWideInt16,
+        IntegerFormat.Int8 => VnniLibrary.IsPresent || HasNarrow,
+        _ => VnniLibrary.IsPresent || HasWideInt16 || HasNarrow,
     };
 
     /// <summary>The instructions that do it, for people.</summary>
     public static string Instructions(IntegerFormat format) =>
-        VnniLibrary.IsPresent ? "AVX-512 VNNI" : format == IntegerFormat.Int8 ? "AVX-VNNI" : "AVX-512BW";
+        VnniLibrary.IsPresent ? "AVX-512 VNNI" : format == IntegerFormat.Int16 && HasWideInt16 ? "AVX-512BW" : "AVX-VNNI";
 
     /// <summary>Values in a 32-bit word.</summary>
     public static int ValuesPerWord(IntegerFormat format) => format == IntegerFormat.Int8 ? 4 : 2;
 
-    internal static bool HasNarrowInt8 => AvxVnni.IsSupported && Vector256.IsHardwareAccelerated;
+    internal static bool HasNarrow => AvxVnni.IsSupported && Vector256.IsHardwareAccelerated;
 
     internal static bool HasWideInt16 => Avx512BW.IsSupported && Vector512.IsHardwareAccelerated;
 
@@ -66,62 +66,102 @@ internal static unsafe class IntegerProduct
         else if (VnniLibrary.IsPresent)
             VnniLibrary.Int16Tiles(tile, panels, words, count, products, stride);
         else if (format == IntegerFormat.Int8)
-            Int8Tiles(tile, panels, words, count, products, stride);
+            NarrowTiles<Int8Words>(tile, panels, words, count, products, stride);
+        else if (HasWideInt16)
+            WideInt16Tiles(tile, panels, words, count, products, stride);
         else
-            Int16Tiles(tile, panels, words, count, products, stride);
+            NarrowTiles<Int16Words>(tile, panels, words, count, products, stride);
     }
 
-    /// <summary><see cref="VnniLibrary.Int8Tiles"/> without the library.</summary>
-    internal static void Int8Tiles(int* rows, int* panels, nint words, int count, int* products, nint stride)
+    /// <summary>Σ of the s8 values of a row times the u8 values of a codeword.</summary>
+    /// <param name="row">[words].</param>
+    /// <param name="codeword">[words].</param>
+    /// <param name="words">A multiple of 16.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static int Dot8(int* row, int* codeword, nint words)
+    {
+        if (HasNarrow)
+        {
+            Vector256<int> a = Vector256<int>.Zero, b = a, c = a, e = a;
+            nint i = 0;
+            for (; i + 32 <= words; i += 32)
+            {
+                a = AvxVnni.MultiplyWideningAndAdd(a, Vector256.Load((byte*)(codeword + i)), Vector256.Load((sbyte*)(row + i)));
+                b = AvxVnni.MultiplyWideningAndAdd(b, Vector256.Load((byte*)(codeword + i + 8)), Vector256.Load((sbyte*)(row + i + 8)));
+                c = AvxVnni.MultiplyWideningAndAdd(c, Vector256.Load((byte*)(codeword + i + 16)), Vector256.Load((sbyte*)(row + i + 16)));
+                e = AvxVnni.MultiplyWideningAndAdd(e, Vector256.Load((byte*)(codeword + i + 24)), Vector256.Load((sbyte*)(row + i + 24)));
+            }
+            if (i < words)
+            {
+                a = AvxVnni.MultiplyWideningAndAdd(a, Vector256.Load((byte*)(codeword + i)), Vector256.Load((sbyte*)(row + i)));
+                b = AvxVnni.MultiplyWideningAndAdd(b, Vector256.Load((byte*)(codeword + i + 8)), Vector256.Load((sbyte*)(row + i + 8)));
+            }
+            return Vector256.Sum(a + b + (c + e));
+        }
+        // u8 and s8 as s16, products of neighbours added.
+        Vector512<int> low = Vector512<int>.Zero, high = low;
+        for (nint i = 0; i < words; i += 16)
+        {
+            Vector256<byte> u = Vector256.Load((byte*)(codeword + i)), v = Vector256.Load((byte*)(codeword + i + 8));
+            Vector256<sbyte> s = Vector256.Load((sbyte*)(row + i)), t = Vector256.Load((sbyte*)(row + i + 8));
+            low += Avx512BW.MultiplyAddAdjacent(Avx512BW.ConvertToVector512Int16(u), Avx512BW.ConvertToVector512Int16(s));
+            high += Avx512BW.MultiplyAddAdjacent(Avx512BW.ConvertToVector512Int16(v), Avx512BW.ConvertToVector512Int16(t));
+        }
+        return Vector512.Sum(low + high);
+    }
+
+    /// <summary>The tiles of <see cref="VnniLibrary"/> without it, 256 bits at a time.</summary>
+    internal static void NarrowTiles<TWords>(int* rows, int* panels, nint words, int count, int* products, nint stride)
+        where TWords : struct, IWords
     {
         const int kRows = 6;
         for (int panel = 0; panel < count; panel++)
         {
             for (int row = 0; row < Product.kRowsPerTile; row += kRows)
-                Int8Tile6(rows + row, panels + panel * words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
+                NarrowTile6<TWords>(rows + row, panels + panel * words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
         }
     }
 
-    /// <summary><see cref="VnniLibrary.Int16Tiles"/> without the library.</summary>
-    internal static void Int16Tiles(int* rows, int* panels, nint words, int count, int* products, nint stride)
+    /// <summary><see cref="VnniLibrary.Int16Tiles"/> without the library, 512 bits at a time.</summary>
+    internal static void WideInt16Tiles(int* rows, int* panels, nint words, int count, int* products, nint stride)
     {
         const int kRows = 12;
         for (int panel = 0; panel < count; panel += 2)
         {
             int* first = panels + panel * words * kCodesPerPanel;
             for (int row = 0; row < Product.kRowsPerTile; row += kRows)
-                Int16Tile12(rows + row, first, first + words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
+                WideInt16Tile12(rows + row, first, first + words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
         }
     }
 
-    // s8 rows · u8 codewords, six rows at a time: 12 accumulators, 2 vectors of codewords, 1 broadcast: 15 of the 16 registers that AVX-VNNI reaches.
+    // Six rows at a time: 12 accumulators, 2 vectors of codewords, 1 broadcast: 15 of the 16 registers that AVX-VNNI reaches.
     [MethodImpl(kOwnLoop)]
-    private static void Int8Tile6(int* rows, int* panel, nint words, int* products, nint stride)
+    private static void NarrowTile6<TWords>(int* rows, int* panel, nint words, int* products, nint stride)
+        where TWords : struct, IWords
     {
         Vector256<int> zero = Vector256<int>.Zero;
         Vector256<int> s0a = zero, s0b = zero, s1a = zero, s1b = zero, s2a = zero, s2b = zero, s3a = zero, s3b = zero, s4a = zero, s4b = zero, s5a = zero, s5b = zero;
         for (; words > 0; words--)
         {
-            Vector256<byte> a = Vector256.Load((byte*)panel), b = Vector256.Load((byte*)panel + 32);
-            Vector256<sbyte> x;
-            x = Vector256.Create(rows[0]).AsSByte();
-            s0a = AvxVnni.MultiplyWideningAndAdd(s0a, a, x);
-            s0b = AvxVnni.MultiplyWideningAndAdd(s0b, b, x);
-            x = Vector256.Create(rows[1]).AsSByte();
-            s1a = AvxVnni.MultiplyWideningAndAdd(s1a, a, x);
-            s1b = AvxVnni.MultiplyWideningAndAdd(s1b, b, x);
-            x = Vector256.Create(rows[2]).AsSByte();
-            s2a = AvxVnni.MultiplyWideningAndAdd(s2a, a, x);
-            s2b = AvxVnni.MultiplyWideningAndAdd(s2b, b, x);
-            x = Vector256.Create(rows[3]).AsSByte();
-            s3a = AvxVnni.MultiplyWideningAndAdd(s3a, a, x);
-            s3b = AvxVnni.MultiplyWideningAndAdd(s3b, b, x);
-            x = Vector256.Create(rows[4]).AsSByte();
-            s4a = AvxVnni.MultiplyWideningAndAdd(s4a, a, x);
-            s4b = AvxVnni.MultiplyWideningAndAdd(s4b, b, x);
-            x = Vector256.Create(rows[5]).AsSByte();
-            s5a = AvxVnni.MultiplyWideningAndAdd(s5a, a, x);
-            s5b = AvxVnni.MultiplyWideningAndAdd(s5b, b, x);
+            Vector256<int> a = Vector256.Load(panel), b = Vector256.Load(panel + 8), x;
+            x = Vector256.Create(rows[0]);
+            s0a = TWords.MultiplyAdd(s0a, a, x);
+            s0b = TWords.MultiplyAdd(s0b, b, x);
+            x = Vector256.Create(rows[1]);
+            s1a = TWords.MultiplyAdd(s1a, a, x);
+            s1b = TWords.MultiplyAdd(s1b, b, x);
+            x = Vector256.Create(rows[2]);
+            s2a = TWords.MultiplyAdd(s2a, a, x);
+            s2b = TWords.MultiplyAdd(s2b, b, x);
+            x = Vector256.Create(rows[3]);
+            s3a = TWords.MultiplyAdd(s3a, a, x);
+            s3b = TWords.MultiplyAdd(s3b, b, x);
+            x = Vector256.Create(rows[4]);
+            s4a = TWords.MultiplyAdd(s4a, a, x);
+            s4b = TWords.MultiplyAdd(s4b, b, x);
+            x = Vector256.Create(rows[5]);
+            s5a = TWords.MultiplyAdd(s5a, a, x);
+            s5b = TWords.MultiplyAdd(s5b, b, x);
             rows += Product.kRowsPerTile;
             panel += kCodesPerPanel;
         }
@@ -141,7 +181,7 @@ internal static unsafe class IntegerProduct
 
     // s16 rows · s16 codewords, twelve rows and two panels at a time: 24 accumulators, 2 vectors of codewords, 1 broadcast, 1 product: 28 of 32 registers.
     [MethodImpl(kOwnLoop)]
-    private static void Int16Tile12(int* rows, int* panel, int* other, nint words, int* products, nint stride)
+    private static void WideInt16Tile12(int* rows, int* panel, int* other, nint words, int* products, nint stride)
     {
         Vector512<int> zero = Vector512<int>.Zero;
         Vector512<int> s0a = zero, s0b = zero, s1a = zero, s1b = zero, s2a = zero, s2b = zero, s3a = zero, s3b = zero;
@@ -214,5 +254,28 @@ internal static unsafe class IntegerProduct
         s10b.Store(products + 10 * stride + kCodesPerPanel);
         s11a.Store(products + 11 * stride);
         s11b.Store(products + 11 * stride + kCodesPerPanel);
+    }
+
+    /// <summary>What 32-bit words hold.</summary>
+    internal interface IWords
+    {
+        /// <summary>sum + the products of the values of a codeword's words and of a row's, added within each word.</summary>
+        static abstract Vector256<int> MultiplyAdd(Vector256<int> sum, Vector256<int> codewords, Vector256<int> row);
+    }
+
+    /// <summary>Four u8 of a codeword, four s8 of a row.</summary>
+    internal readonly struct Int8Words : IWords
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector256<int> MultiplyAdd(Vector256<int> sum, Vector256<int> codewords, Vector256<int> row) =>
+            AvxVnni.MultiplyWideningAndAdd(sum, codewords.AsByte(), row.AsSByte());
+    }
+
+    /// <summary>Two s16 of either.</summary>
+    internal readonly struct Int16Words : IWords
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector256<int> MultiplyAdd(Vector256<int> sum, Vector256<int> codewords, Vector256<int> row) =>
+            AvxVnni.MultiplyWideningAndAdd(sum, codewords.AsInt16(), row.AsInt16());
     }
 }

@@ -15,6 +15,7 @@ internal sealed unsafe class Survivors(int rows, int capacity)
 {
     private readonly double[] _margins = new double[rows];
     private readonly float[] _smallest = new float[rows];
+    private readonly float[] _limits = new float[rows];
     private readonly int[] _counts = new int[rows];
     private readonly int[] _codes = new int[rows * capacity];
     private readonly float[] _scores = new float[rows * capacity];
@@ -28,6 +29,7 @@ internal sealed unsafe class Survivors(int rows, int capacity)
     {
         _margins[row] = margin;
         _smallest[row] = float.PositiveInfinity;
+        _limits[row] = float.PositiveInfinity;
         _counts[row] = 0;
     }
 
@@ -37,16 +39,26 @@ internal sealed unsafe class Survivors(int rows, int capacity)
     /// <summary>Whether the row has a margin at all.</summary>
     public bool AreScreened(int row) => !double.IsPositiveInfinity(_margins[row]);
 
+    /// <summary>A code has this score, or at most this.</summary>
+    public void Lower(int row, float smallest)
+    {
+        if (smallest >= _smallest[row])
+            return;
+        _smallest[row] = smallest;
+        _limits[row] = MathF.BitIncrement((float)(smallest + _margins[row]));
+    }
+
+    /// <summary>Scores above it are too far from the smallest.</summary>
+    public float Limit(int row) => _limits[row];
+
     /// <summary>Takes the codes of a chunk whose score is within the margin of the smallest seen so far.</summary>
     /// <param name="row">Of the block.</param>
     /// <param name="scores">[columns].</param>
-    /// <param name="smallest">The smallest of them, or of what these codes have at most.</param>
     /// <param name="first">Code of the first.</param>
     /// <param name="columns">A multiple of 32.</param>
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    public void Collect(int row, float* scores, float smallest, int first, int columns)
+    public void Collect(int row, float* scores, int first, int columns)
     {
-        _smallest[row] = Math.Min(_smallest[row], smallest);
         float limit = Limit(row);
         Vector512<float> limits = Vector512.Create(limit);
         for (int k = 0; k < columns; k += 32)
@@ -60,6 +72,24 @@ internal sealed unsafe class Survivors(int rows, int capacity)
             {
                 int lane = BitOperations.TrailingZeroCount(within);
                 Add(row, first + k + lane, scores[k + lane], limit);
+            }
+        }
+    }
+
+    /// <summary>Takes those codes of a chunk whose bits are set.</summary>
+    /// <param name="row">Of the block.</param>
+    /// <param name="scores">[columns].</param>
+    /// <param name="within">[columns] bits, a multiple of 64.</param>
+    /// <param name="first">Code of the first.</param>
+    /// <param name="columns">Codes.</param>
+    public void Take(int row, float* scores, ulong* within, int first, int columns)
+    {
+        for (int k = 0; k < columns; k += 64)
+        {
+            for (ulong bits = *within++; bits != 0; bits &= bits - 1)
+            {
+                int column = k + BitOperations.TrailingZeroCount(bits);
+                Add(row, first + column, scores[column], _limits[row]);
             }
         }
     }
@@ -85,8 +115,6 @@ internal sealed unsafe class Survivors(int rows, int capacity)
         scores = _keptScores.AsSpan(0, kept);
         return _kept.AsSpan(0, kept);
     }
-
-    private float Limit(int row) => MathF.BitIncrement((float)(_smallest[row] + _margins[row]));
 
     private void Add(int row, int code, float score, float limit)
     {
