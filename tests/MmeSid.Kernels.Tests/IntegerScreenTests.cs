@@ -124,30 +124,32 @@ public sealed unsafe class IntegerScreenTests
         }
     }
 
-    /// <summary>Formats, and whether the row or the codewords are what the integers do not hold.</summary>
-    public static TheoryData<SimdScreen, bool> Edges() => new() { { SimdScreen.Int8, false }, { SimdScreen.Int8, true }, { SimdScreen.Int16, false }, { SimdScreen.Int16, true } };
+    /// <summary>Screens, and whether the row or the codewords are what the integers do not hold.</summary>
+    public static TheoryData<SimdScreen, bool> Edges() => new() { { SimdScreen.Int8, false }, { SimdScreen.Int8, true }, { SimdScreen.Int8Prefix, false }, { SimdScreen.Int8Prefix, true }, { SimdScreen.Int16, false }, { SimdScreen.Int16, true } };
 
     [Theory, MemberData(nameof(Edges))]
     public void Rows_on_the_edge_of_the_bound_keep_their_codes(SimdScreen screen, bool ofCodewords)
     {
-        IntegerFormat format = screen == SimdScreen.Int8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
+        IntegerFormat format = screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8;
         Assert.SkipUnless(IntegerProduct.IsSupported(format), "this processor has no instructions for this format");
+        // A prefix leaves both codewords open; the integers of all dimensions decide then.
+        int dimension = screen == SimdScreen.Int8Prefix ? 2 * kDimension : kDimension, ones = dimension - 1;
         // Everything is laid out as the integers see it, and rotated back.
-        double[][] rotation = Rotation(screen == SimdScreen.Int8);
+        double[][] rotation = Rotation(dimension, screen != SimdScreen.Int16);
         double share = 0;
         var rows = new List<float>();
         var codewords = new List<float>();
         // Codewords w and −w, so that their mean is 0 and their scores ∓ 2 x·w. What is lost stands in the direction of the other operand, all of it: x·w = x̂·ŵ + lost.
         // x̂·ŵ takes back the share of the lost that is at hand: the integers say −w, the numbers w.
-        const int kOnes = kDimension - 1, kSteps = 64;
-        double[] flat = [.. Enumerable.Range(0, kDimension).Select(i => i == 0 ? 0.0 : 1)];
+        const int kSteps = 64;
+        double[] flat = [.. Enumerable.Range(0, dimension).Select(i => i == 0 ? 0.0 : 1)];
         if (!ofCodewords)
             codewords.AddRange([.. Back(flat, 1), .. Back(flat, -1)]);
         for (int i = 0; i < kSteps; i++)
         {
             share = 0.3 + 0.65 * i / kSteps;
             // Integers 0 and −1 whose sum is −share · Σ lost; the first place makes the step 1.
-            double[] rounded = [IntegerRows.Largest(format), .. Enumerable.Range(0, kOnes).Select(j => j < share * 0.49 * kOnes ? -1.0 : 0)];
+            double[] rounded = [IntegerRows.Largest(format), .. Enumerable.Range(0, ones).Select(j => j < share * 0.49 * ones ? -1.0 : 0)];
             double[] row = [.. rounded.Select((value, j) => j == 0 ? value : value + 0.49)];
             if (ofCodewords)
                 codewords.AddRange([.. Back(row, 1), .. Back(row, -1)]);
@@ -156,16 +158,16 @@ public sealed unsafe class IntegerScreenTests
         }
         if (ofCodewords)
             rows.AddRange(Back(flat, 1));
-        int plans = ofCodewords ? kSteps : 1, perPlan = 2 * kDimension;
+        int plans = ofCodewords ? kSteps : 1, perPlan = 2 * dimension;
         for (int p = 0; p < plans; p++)
         {
-            var plan = new EncodePlan(PlanKind.Residual, kDimension, [codewords.GetRange(p * perPlan, perPlan).ToArray()]);
+            var plan = new EncodePlan(PlanKind.Residual, dimension, [codewords.GetRange(p * perPlan, perPlan).ToArray()]);
             ushort[] expected = Encode(new ScalarBackend(), plan, [.. rows]);
             Assert.All(expected, code => Assert.Equal(0, code));
             Assert.Equal(expected, Encode(new SimdBackend(1, screen), plan, [.. rows]));
         }
 
-        float[] Back(double[] values, double sign) => [.. Enumerable.Range(0, kDimension).Select(i => (float)(sign * Enumerable.Range(0, kDimension).Sum(j => rotation[i][j] * values[j])))];
+        float[] Back(double[] values, double sign) => [.. Enumerable.Range(0, dimension).Select(i => (float)(sign * Enumerable.Range(0, dimension).Sum(j => rotation[i][j] * values[j])))];
     }
 
     [Fact]
@@ -296,12 +298,12 @@ public sealed unsafe class IntegerScreenTests
     }
 
     // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
-    private static double[][] Rotation(bool isRotated)
+    private static double[][] Rotation(int dimension, bool isRotated)
     {
-        var hadamard = new HadamardRotation(kDimension);
-        return [.. Enumerable.Range(0, kDimension).Select(i =>
+        var hadamard = new HadamardRotation(dimension);
+        return [.. Enumerable.Range(0, dimension).Select(i =>
         {
-            float[] unit = new float[kDimension];
+            float[] unit = new float[dimension];
             unit[i] = 1;
             fixed (float* values = unit)
             {
