@@ -30,6 +30,7 @@ public sealed unsafe class RowMatrix : SafeHandle
         {
             throw new InsufficientMemoryException($"a matrix of {count} × {dimension} float32 values needs {bytes / 1e9:F2} GB, which could not be allocated");
         }
+        LargePages.Advise(_block, bytes + kAlignment);
         SetHandle((nint)(((nuint)_block + kAlignment - 1) & ~(kAlignment - 1)));
     }
 

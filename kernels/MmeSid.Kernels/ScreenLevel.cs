@@ -229,6 +229,7 @@ internal unsafe class ScreenLevel
         double[] norms = new double[rows];
         fixed (float* products = table)
         {
+            LargePages.Advise(products, (nuint)table.Length * sizeof(float));
             RowProducts.Multiply(rows, (row, operand) =>
             {
                 plan.Codeword(earlier, row).CopyTo(operand);

@@ -29,6 +29,7 @@ internal sealed unsafe class IntegerCodewords : SafeHandle
         _norms = GC.AllocateArray<float>(paddedCount, pinned: true);
         nuint bytes = checked((nuint)paddedCount * (nuint)Words * sizeof(int));
         SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
+        LargePages.Advise((void*)handle, bytes);
         NativeMemory.Clear((void*)handle, bytes);
         // What values below float32's normal range lose besides.
         double underflow = width * (double)float.Epsilon;

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
 
 namespace MmeSid.Kernels.Simd;
 
@@ -35,6 +34,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
         _basis = basis;
         Width = rotation?.Width ?? IntegerRows.Padded(format, level.Depth);
         _codewords = GC.AllocateArray<float>(checked(CodeCount * Width), pinned: true);
+        LargePages.Advise(Codeword(0), (nuint)_codewords.Length * sizeof(float));
         Parallel.For(0, CodeCount, new ParallelOptions { MaxDegreeOfParallelism = threads }, k =>
         {
             level.Subtrahend(k).CopyTo(_codewords.AsSpan(k * Width));
@@ -82,13 +82,8 @@ internal sealed unsafe class IntegerLevel : IDisposable
     /// <summary>Asks for a codeword of <see cref="Whole"/> before it is multiplied.</summary>
     public void Prefetch(int code)
     {
-        const int kLine = 64;
-        if (!Sse.IsSupported)
-            return;
-        byte* codeword = (byte*)Whole!.Codeword(code);
-        for (int i = 0; i < Whole.Words * sizeof(int); i += kLine)
-            Sse.Prefetch0(codeword + i);
-        Sse.Prefetch0(Unsafe.AsPointer(ref _factors[code]));
+        Simd.Prefetch.Lines(Whole!.Codeword(code), Whole.Words * sizeof(int));
+        Simd.Prefetch.Lines(Unsafe.AsPointer(ref _factors[code]), 1);
     }
 
     /// <summary>K.</summary>

@@ -30,6 +30,9 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
     // Candidates between the one that is scored and the one that is fetched.
     private const int kAhead = 2;
 
+    // The same of rows whose tables are added.
+    private const int kTablesAhead = 2;
+
     private const int kRowBytes = 640 << 10;
     private const int kLeastTiles = 5;
     private const int kMostTiles = 18;
@@ -153,8 +156,12 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
                     float* biases = level.Biases + first;
                     if (level.Tables > 0)
                     {
+                        int later = Math.Min(rows - 1, i + kTablesAhead);
                         for (int j = 0; j < level.Tables; j++)
+                        {
                             tables[j] = level.TableRow(j, codes[i * levels + j]) + first;
+                            Prefetch.Lines(level.TableRow(j, codes[later * levels + j]) + first, columns * sizeof(float));
+                        }
                         IntegerScores.AddTables(biases, tables, level.Tables, workspace.Biases, columns);
                         biases = workspace.Biases;
                     }

@@ -23,6 +23,7 @@ internal sealed unsafe class PackedCodewords : SafeHandle
         _panels = Padded(count) / Product.CodesPerPanel;
         nuint bytes = checked((nuint)PaddedCount * (nuint)depth * sizeof(float));
         SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
+        LargePages.Advise((void*)handle, bytes);
         Pack(codewords, stride, count);
     }
 
