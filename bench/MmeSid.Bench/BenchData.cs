@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.Numerics.Tensors;
 using MmeSid.Engine;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Synthesis;
@@ -29,6 +30,22 @@ internal static class BenchData
             RandomSource random = new RandomSource(seed).Split((ulong)block);
             foreach (ref float value in rows.Rows(block * kRowsPerBlock, (int)Math.Min(kRowsPerBlock, count - block * kRowsPerBlock)))
                 value = (float)random.NextGaussian();
+        });
+        return rows;
+    }
+
+    /// <summary>Name of <see cref="Hostile"/> in the tables.</summary>
+    public const string HostileName = "two far clusters";
+
+    /// <summary>Two clusters so far from each other that integers of one step per row cannot tell anything apart inside of them: what no integer screen gains from.</summary>
+    public static RowMatrix Hostile(long count, int dimension, ulong seed = 1)
+    {
+        const float kDistance = 2000;
+        RowMatrix rows = Isotropic(count, dimension, seed);
+        Parallel.For(0, (int)count, i =>
+        {
+            Span<float> row = rows.Rows(i, 1);
+            TensorPrimitives.Add(row, i % 2 == 0 ? kDistance : -kDistance, row);
         });
         return rows;
     }

@@ -18,24 +18,28 @@ internal static class DataSuite
                 context.Remarks.Add($"{name} is skipped, its file is not in the data folder (MMESID_DATA)");
                 continue;
             }
-            foreach (Figure figure in Measure(context, name, rows, checkAll: !context.Quick))
+            // Most of these tables are too short for a screen to be chosen by time: each is measured.
+            foreach (Figure figure in Measure(context, name, rows, [SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8], checkAll: !context.Quick))
                 yield return figure;
         }
-        using RowMatrix isotropic = BenchData.Isotropic(context.Size(Cases.EncodeRows, 3000), context.Size(768, 64));
-        foreach (Figure figure in Measure(context, BenchData.IsotropicName, isotropic, checkAll: false))
+        int count = context.Size(Cases.EncodeRows, 3000), dimension = context.Size(768, 64);
+        using (RowMatrix isotropic = BenchData.Isotropic(count, dimension))
+        {
+            foreach (Figure figure in Measure(context, BenchData.IsotropicName, isotropic, [SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8, SimdScreen.Fastest], checkAll: false))
+                yield return figure;
+        }
+        using RowMatrix hostile = BenchData.Hostile(count, dimension);
+        foreach (Figure figure in Measure(context, BenchData.HostileName, hostile, [SimdScreen.Float32, SimdScreen.Int8, SimdScreen.Fastest], checkAll: false))
             yield return figure;
     }
 
-    private static IEnumerable<Figure> Measure(BenchContext context, string name, RowMatrix rows, bool checkAll)
+    private static IEnumerable<Figure> Measure(BenchContext context, string name, RowMatrix rows, SimdScreen[] screens, bool checkAll)
     {
         int codeCount = context.Size(kCodes, 32);
         ushort[] codes = new ushort[rows.Count * kLevels];
-        // Most of these tables are too short for a screen to be chosen by time: each is measured.
         EncodePlan residual = TrainedPlans.Residual(rows, kLevels, codeCount);
-        foreach (SimdScreen screen in (SimdScreen[])[SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8])
-        {
+        foreach (SimdScreen screen in screens)
             yield return EncodeRun.Measure(context, $"rq {kLevels} × {codeCount}", name, rows, residual, BenchContext.AllThreads, codes, checkAll, screen) with { Headline = screen != SimdScreen.Float32 };
-        }
         yield return EncodeRun.Measure(context, $"psrq {kLevels} × {codeCount}", name, rows, TrainedPlans.PrefixSemantic(rows, kLevels, codeCount), BenchContext.AllThreads, codes, checkAll);
     }
 }

@@ -31,7 +31,7 @@ internal static class EncodeRun
             EncodeReport report = encoder!.Encode(rows.View(0, (int)rows.Count), codes);
             string check = Check(rows, rows.Count, plan, codes, checkAll ? rows.Count : SampleRows(plan));
             Timing time = Time(backend);
-            Timing? plain = encoder.Screen.StartsWith("float32", StringComparison.Ordinal) || encoder.Screen.Length == 0 ? null : Time(new SimdBackend(threads, SimdScreen.Float32));
+            Timing? plain = screen == SimdScreen.Float32 ? null : Time(new SimdBackend(threads, SimdScreen.Float32));
             int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
             return new Figure
             {

@@ -15,6 +15,7 @@ internal static class Suites
         new("encode", "Residual quantization, against the FMA ceiling and FAISS", EncodeSuite.Run),
         new("file", "A million items from a file to their codes", FileSuite.Run),
         new("data", "RQ 4 × 256 on real tables and on data without structure: what certification costs", DataSuite.Run),
+        new("exact", "A million rows of each data set against distances from float64 products", ExactSuite.Run),
         new("kmeans", "k-means, 20 iterations, against FAISS", KMeansSuite.Run),
         new("mmd", "Gaussian-kernel sums, against the plain products", MmdSuite.Run),
         new("topk", "Largest inner products, k 20", TopInnerProductsSuite.Run),
