@@ -7,17 +7,19 @@ namespace MmeSid.Bench;
 internal static class EncodeSuite
 {
     private const int kPeerDimension = 768;
+    // One thread of large codebooks takes minutes and says nothing that small ones do not.
+    private const int kMostCodesOfOneThread = 256;
 
     public static IEnumerable<Figure> Run(BenchContext context)
     {
         foreach ((int dimension, int levels, int codeCount) in context.Quick ? [new(96, 3, 32)] : Cases.EncodeBench)
         {
-            using RowMatrix rows = BenchData.Synth(BenchContext.RowsWithin(2.0 * dimension * levels * codeCount, context.Size(Cases.EncodeRows, 3000)), dimension);
+            using RowMatrix rows = BenchData.Synth(context.Size(Cases.EncodeRows, 3000), dimension);
             ushort[] codes = new ushort[rows.Count * levels];
             string shape = $"{levels} × {codeCount}";
             EncodePlan residual = TrainedPlans.Residual(rows, levels, codeCount), prefix = TrainedPlans.PrefixSemantic(rows, levels, codeCount);
             bool withPeer = (dimension == kPeerDimension || context.Quick) && context.HasFaiss();
-            foreach (int threads in dimension == kPeerDimension ? BenchContext.ThreadCounts : [BenchContext.AllThreads])
+            foreach (int threads in dimension == kPeerDimension && codeCount <= kMostCodesOfOneThread ? BenchContext.ThreadCounts : [BenchContext.AllThreads])
             {
                 Figure psrq = EncodeRun.Measure(context, $"psrq {shape}", BenchData.SynthName, rows, prefix, threads, codes);
                 Figure rq = EncodeRun.Measure(context, $"rq {shape}", BenchData.SynthName, rows, residual, threads, codes) with { Headline = true };

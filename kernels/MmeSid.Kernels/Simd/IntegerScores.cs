@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -47,16 +46,29 @@ internal static unsafe class IntegerScores
 
     /// <summary>to = biases + Σ_j tables[j].</summary>
     /// <param name="biases">[columns].</param>
-    /// <param name="tables">One or more, [columns] each.</param>
+    /// <param name="tables">[columns] each.</param>
     /// <param name="tableCount">How many.</param>
     /// <param name="to">[columns].</param>
-    /// <param name="columns">Codes.</param>
+    /// <param name="columns">Codes, a multiple of 64.</param>
+    [MethodImpl(kOwnLoop)]
     public static void AddTables(float* biases, float** tables, int tableCount, float* to, int columns)
     {
-        Span<float> sums = new(to, columns);
-        TensorPrimitives.Add(new ReadOnlySpan<float>(biases, columns), new ReadOnlySpan<float>(tables[0], columns), sums);
-        for (int j = 1; j < tableCount; j++)
-            TensorPrimitives.Add(sums, new ReadOnlySpan<float>(tables[j], columns), sums);
+        for (int k = 0; k < columns; k += 64)
+        {
+            Vector512<float> a = Vector512.Load(biases + k), b = Vector512.Load(biases + k + 16), c = Vector512.Load(biases + k + 32), e = Vector512.Load(biases + k + 48);
+            for (int j = 0; j < tableCount; j++)
+            {
+                float* table = tables[j] + k;
+                a += Vector512.Load(table);
+                b += Vector512.Load(table + 16);
+                c += Vector512.Load(table + 32);
+                e += Vector512.Load(table + 48);
+            }
+            a.Store(to + k);
+            b.Store(to + k + 16);
+            c.Store(to + k + 32);
+            e.Store(to + k + 48);
+        }
     }
 
     [MethodImpl(kOwnLoop)]
