@@ -71,13 +71,28 @@ internal static unsafe class IntegerProduct
             Int16Tiles(tile, panels, words, count, products, stride);
     }
 
+    /// <summary>Rows that <see cref="MultiplyFew"/> multiplies.</summary>
+    public const int kFewRows = 6;
+
+    /// <summary>int8 products of the first <see cref="kFewRows"/> rows of a tile; what else the products hold is arbitrary. As fast as panels come from memory.</summary>
+    /// <inheritdoc cref="Multiply"/>
+    public static void MultiplyFew(int* tile, int* panels, nint words, int count, int* products, nint stride)
+    {
+        if (!HasNarrowInt8)
+        {
+            Multiply(IntegerFormat.Int8, tile, panels, words, count, products, stride);
+            return;
+        }
+        for (int panel = 0; panel < count; panel++)
+            Int8Tile6(tile, panels + panel * words * kCodesPerPanel, words, products + panel * kCodesPerPanel, stride);
+    }
+
     /// <summary><see cref="VnniLibrary.Int8Tiles"/> without the library.</summary>
     internal static void Int8Tiles(int* rows, int* panels, nint words, int count, int* products, nint stride)
     {
-        const int kRows = 6;
         for (int panel = 0; panel < count; panel++)
         {
-            for (int row = 0; row < Product.kRowsPerTile; row += kRows)
+            for (int row = 0; row < Product.kRowsPerTile; row += kFewRows)
                 Int8Tile6(rows + row, panels + panel * words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
         }
     }
