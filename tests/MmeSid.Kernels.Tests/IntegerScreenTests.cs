@@ -122,7 +122,7 @@ public sealed unsafe class IntegerScreenTests
         IntegerFormat format = screen == SimdScreen.Int8 ? IntegerFormat.Int8 : IntegerFormat.Int16;
         Assert.SkipUnless(IntegerProduct.IsSupported(format), "this processor has no instructions for this format");
         // Everything is laid out as the integers see it, and rotated back.
-        double[][] rotation = Rotation(screen == SimdScreen.Int8);
+        double[][] rotation = Rotation(kDimension, screen == SimdScreen.Int8);
         double share = 0;
         var rows = new List<float>();
         var codewords = new List<float>();
@@ -237,12 +237,12 @@ public sealed unsafe class IntegerScreenTests
     }
 
     // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
-    private static double[][] Rotation(bool isRotated)
+    internal static double[][] Rotation(int dimension, bool isRotated = true)
     {
-        var hadamard = new HadamardRotation(kDimension);
-        return [.. Enumerable.Range(0, kDimension).Select(i =>
+        var hadamard = new HadamardRotation(dimension);
+        return [.. Enumerable.Range(0, dimension).Select(i =>
         {
-            float[] unit = new float[kDimension];
+            float[] unit = new float[dimension];
             unit[i] = 1;
             fixed (float* values = unit)
             {

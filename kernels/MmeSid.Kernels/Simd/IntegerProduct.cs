@@ -75,16 +75,30 @@ internal static unsafe class IntegerProduct
     public const int kFewRows = 6;
 
     /// <summary>int8 products of the first <see cref="kFewRows"/> rows of a tile; what else the products hold is arbitrary. As fast as panels come from memory.</summary>
-    /// <inheritdoc cref="Multiply"/>
-    public static void MultiplyFew(int* tile, int* panels, nint words, int count, int* products, nint stride)
+    /// <param name="tile">[words][24].</param>
+    /// <param name="panels">First panel.</param>
+    /// <param name="words">Words per row.</param>
+    /// <param name="count">Panels, an even number.</param>
+    /// <param name="products">[24, stride].</param>
+    /// <param name="stride">Values between two rows of products.</param>
+    /// <param name="ahead">As many panels that are wanted next: fetched into the cache meanwhile; or null.</param>
+    public static void MultiplyFew(int* tile, int* panels, nint words, int count, int* products, nint stride, int* ahead)
     {
+        const int kLine = 64 / sizeof(int);
         if (!HasNarrowInt8)
         {
             Multiply(IntegerFormat.Int8, tile, panels, words, count, products, stride);
             return;
         }
         for (int panel = 0; panel < count; panel++)
+        {
+            if (ahead != null)
+            {
+                for (nint line = 0; line < words * kCodesPerPanel; line += kLine)
+                    Sse.Prefetch0(ahead + panel * words * kCodesPerPanel + line);
+            }
             Int8Tile6(tile, panels + panel * words * kCodesPerPanel, words, products + panel * kCodesPerPanel, stride);
+        }
     }
 
     /// <summary><see cref="VnniLibrary.Int8Tiles"/> without the library.</summary>

@@ -47,7 +47,11 @@ internal sealed unsafe class ItemShadow : IDisposable
     /// <param name="items">Its first item.</param>
     /// <param name="stride">Values between two items.</param>
     /// <param name="count">Items in it.</param>
-    public ItemBlock Make(float* items, nint stride, int count) => new(items, stride, count, _dimension, this);
+    /// <param name="rows">The caller's own, see <see cref="Buffer"/>.</param>
+    public ItemBlock Make(float* items, nint stride, int count, RowMatrix rows) => new(items, stride, count, _dimension, this, rows);
+
+    /// <summary>Memory for one caller of <see cref="Make"/> after the other.</summary>
+    public RowMatrix Buffer() => new(kItemsPerBlock, Rotation.Width);
 
     /// <summary>Keeps a block for all that look for it later.</summary>
     public void Keep(int block, ItemBlock made) => Volatile.Write(ref _blocks[block], made);
@@ -77,7 +81,7 @@ internal sealed unsafe class ItemBlock : IDisposable
 {
     private readonly IntegerCodewords? _integers;
 
-    public ItemBlock(float* items, nint stride, int count, int dimension, ItemShadow shadow)
+    public ItemBlock(float* items, nint stride, int count, int dimension, ItemShadow shadow, RowMatrix rows)
     {
         int width = shadow.Rotation.Width;
         double squares = 0;
@@ -86,13 +90,13 @@ internal sealed unsafe class ItemBlock : IDisposable
         LargestNorm = Math.Sqrt(Bounds.NormSlack(dimension) * squares + Bounds.Underflow(dimension));
         if (!double.IsFinite(LargestNorm))
             return;
-        using var rows = new RowMatrix(count, width);
         var row = (float*)rows.DangerousGetHandle();
         fixed (float* centre = shadow.Centre)
         {
             for (int i = 0; i < count; i++, row += width)
             {
                 new ReadOnlySpan<float>(items + i * stride, dimension).CopyTo(new Span<float>(row, width));
+                new Span<float>(row + dimension, width - dimension).Clear();
                 IntegerRows.Subtract(row, centre, width, out _);
                 shadow.Rotation.Apply(row);
             }

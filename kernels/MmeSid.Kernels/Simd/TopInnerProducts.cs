@@ -33,7 +33,7 @@ public sealed partial class SimdBackend
     }
 
     // Rounding items costs about what int8 saves with half as many queries; and a trial that fails is not to be felt.
-    private const int kQueriesWorthRounding = 128, kUnitsWorthTrying = 100;
+    private const int kQueriesWorthRounding = 512, kUnitsWorthTrying = 100;
 
     private bool RoundsItems(int queries, RowView items) => ItemShadow.Supports(items.Dimension) && (Screen switch
     {
@@ -47,67 +47,6 @@ public sealed partial class SimdBackend
 /// <param name="Shadow">The items.</param>
 /// <param name="Choice">Which units it screens; null for all of them.</param>
 internal sealed record TopScreen(ItemShadow Shadow, ScreenChoice? Choice);
-
-/// <summary>Items whose shadow is made once. The float32 rows decide what it leaves open.</summary>
-internal sealed unsafe class SimdItems : IPreparedItems
-{
-    private readonly RowMatrix _items;
-    private readonly int _count;
-    private readonly int _threads;
-    private readonly bool _isForced;
-    private readonly ItemShadow? _shadow;
-    // One for queries of similar number.
-    private readonly ScreenChoice[] _choices = [.. Enumerable.Range(0, BitOperations.Log2(TopScan.kQueriesPerScan) + 1).Select(_ => new ScreenChoice())];
-
-    /// <summary>Makes the shadow.</summary>
-    /// <exception cref="ArgumentException">An item holds NaN or infinity; the first is named.</exception>
-    public SimdItems(RowMatrix items, int threads, SimdScreen screen)
-    {
-        (_items, _count, _threads, _isForced) = (items, checked((int)items.Count), threads, screen != SimdScreen.Fastest);
-        RowView view = items.View(0, _count);
-        if (screen is SimdScreen.Float32 or SimdScreen.Int16 || !ItemShadow.Supports(items.Dimension))
-        {
-            OpArguments.CheckFinite(view, "item");
-            return;
-        }
-        _shadow = new ItemShadow(view);
-        var values = (float*)items.DangerousGetHandle();
-        int blocks = (_count + ItemShadow.kItemsPerBlock - 1) / ItemShadow.kItemsPerBlock;
-        var suspects = new bool[blocks];
-        try
-        {
-            Workers.RunUnits(threads, blocks, (_, block) =>
-            {
-                int first = block * ItemShadow.kItemsPerBlock;
-                ItemBlock made = _shadow.Make(values + (nint)first * items.Dimension, items.Dimension, Math.Min(ItemShadow.kItemsPerBlock, _count - first));
-                suspects[block] = !double.IsFinite(made.LargestNorm);
-                _shadow.Keep(block, made);
-            });
-            // A norm may be too large for float32 without a value that is.
-            if (suspects.Contains(true))
-                OpArguments.CheckFinite(view, "item");
-        }
-        catch
-        {
-            _shadow.Dispose();
-            throw;
-        }
-    }
-
-    public string Screen => _shadow is not null && (_isForced || _choices.Any(choice => choice.IsInteger)) ? $"int8, {IntegerProduct.Instructions(IntegerFormat.Int8)}" : "float32";
-
-    public TopReport TopInnerProducts(RowView queries, int count, Span<int> indices, Span<float> scores)
-    {
-        RowView items = _items.View(0, _count);
-        OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);
-        ScreenChoice choice = _choices[BitOperations.Log2((uint)Math.Clamp(queries.Count, 1, TopScan.kQueriesPerScan))];
-        TopReport report = TopScan.Answer(queries, items, count, _threads, _shadow is null ? null : new TopScreen(_shadow, _isForced ? null : choice), indices, scores);
-        GC.KeepAlive(_items);
-        return report;
-    }
-
-    public void Dispose() => _shadow?.Dispose();
-}
 
 /// <summary>
 /// top-inner-products: for each query q the k items of largest q·x, best first                     oracle: Scalar/TopInnerProducts.cs
@@ -310,6 +249,8 @@ internal sealed unsafe class TopScan
         private readonly RowMatrix? _tail;
         // Of a tile of queries with a block of the shadow; what that leaves open, and where it ends for each query.
         private readonly RowMatrix? _products;
+        // For blocks that are made.
+        private RowMatrix? _rows;
         private readonly int[] _open = [], _openEnds = [];
         private readonly float[] _integerLimits = [];
         private double _largestItemNorm = -1;
@@ -354,6 +295,7 @@ internal sealed unsafe class TopScan
             _limits.Dispose();
             _tail?.Dispose();
             _products?.Dispose();
+            _rows?.Dispose();
         }
 
         /// <summary>Profits from what other workers have proven since the last unit.</summary>
@@ -392,12 +334,14 @@ internal sealed unsafe class TopScan
                 if (block is null)
                 {
                     long begin = Stopwatch.GetTimestamp();
-                    block = made = screen.Shadow.Make(_scan._items + first * _scan._itemStride, _scan._itemStride, count);
+                    block = made = screen.Shadow.Make(_scan._items + first * _scan._itemStride, _scan._itemStride, count, _rows ??= screen.Shadow.Buffer());
                     if (_scan._scansLeft > 1)
                         screen.Shadow.Keep(first / kItems, block);
                     seconds += Stopwatch.GetElapsedTime(begin).TotalSeconds;
                 }
-                if (Screen(block, first, count))
+                // A few queries are done with a block before the next one comes from memory by itself.
+                IntegerCodewords? next = first + kItems < end && _packed is null ? screen.Shadow.Find(first / kItems + 1)?.Integers : null;
+                if (Screen(block, first, count, next is null ? null : next.Panels))
                     KeepOpen(block, count);
                 else
                     Scan<TLanes>(first, first + count);
@@ -410,7 +354,7 @@ internal sealed unsafe class TopScan
         private double MostOpen => ItemShadow.kItemsPerBlock * (_scan._screen!.Choice is null ? 1 : _packed is null ? kMostOpenOfFew : kMostOpen);
 
         // The items of a block that are open for each query; false where they are too many.
-        private bool Screen(ItemBlock block, int start, int count)
+        private bool Screen(ItemBlock block, int start, int count, int* ahead)
         {
             const int kTile = Product.kRowsPerTile;
             if (block.Integers is not { } items || !(block.LargestNorm * _scan._largestQueryNorm <= kLargestProduct))
@@ -425,7 +369,7 @@ internal sealed unsafe class TopScan
                 for (int first = 0; first < _scan._queryCount; first += kTile)
                 {
                     if (_scan._queryCount <= IntegerProduct.kFewRows)
-                        IntegerProduct.MultiplyFew(queries.Tile(0), items.Panels, queries.Words, panels, products, ItemShadow.kItemsPerBlock);
+                        IntegerProduct.MultiplyFew(queries.Tile(0), items.Panels, queries.Words, panels, products, ItemShadow.kItemsPerBlock, ahead);
                     else
                         IntegerProduct.Multiply(IntegerFormat.Int8, queries.Tile(first / kTile), items.Panels, queries.Words, panels, products, ItemShadow.kItemsPerBlock);
                     for (int q = first; q < Math.Min(first + kTile, _scan._queryCount); q++)
@@ -448,13 +392,15 @@ internal sealed unsafe class TopScan
             Vector512<int> offsets = Vector512.Create(offset);
             Vector512<float> reaches = Vector512.Create(reach), limits = Vector512.Create(limit);
             int held = 0;
-            for (int i = 0; i < count; i += Vector512<int>.Count)
+            for (int i = 0; i < count; i += 2 * Vector512<int>.Count)
             {
                 Vector512<float> most = Vector512.ConvertToSingle(Vector512.Load(products + i) - offsets) * Vector512.Load(steps + i);
+                Vector512<float> other = Vector512.ConvertToSingle(Vector512.Load(products + i + 16) - offsets) * Vector512.Load(steps + i + 16);
                 most = Vector512.MultiplyAddEstimate(reaches, Vector512.Load(norms + i), most);
+                other = Vector512.MultiplyAddEstimate(reaches, Vector512.Load(norms + i + 16), other);
                 // What is no number is open.
-                ulong reached = ~Vector512.LessThan(most, limits).ExtractMostSignificantBits() & ushort.MaxValue;
-                for (; reached != 0; reached &= reached - 1)
+                ulong below = Vector512.LessThan(most, limits).ExtractMostSignificantBits() | Vector512.LessThan(other, limits).ExtractMostSignificantBits() << 16;
+                for (ulong reached = ~below & uint.MaxValue; reached != 0; reached &= reached - 1)
                 {
                     int item = i + BitOperations.TrailingZeroCount(reached);
                     if (item < count)
