@@ -48,10 +48,10 @@ internal sealed record Figure
     /// <summary>What the fast pass calculated in.</summary>
     public string Screen { get; init; } = "";
 
-    /// <summary>Share of the decisions that a screen in integers left open; null where there is none.</summary>
+    /// <summary>Share of the decisions, or of products, that a screen in integers left open; null where there is none.</summary>
     public double? Open { get; init; }
 
-    /// <summary>Codewords that were left to an open decision, on average.</summary>
+    /// <summary>Codewords that were left to an open decision, on average; of largest products, items that were left to a query.</summary>
     public double? Candidates { get; init; }
 
     /// <summary>Speed over that of the float32 screen in the same run.</summary>

@@ -101,6 +101,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
 
         int candidates = Math.Min(count, neighbours + 1 + kSpareCandidates);
         var nearest = new int[queries.Length * neighbours];
+        // Every block of queries meets all items.
         using IPreparedItems prepared = backend.PrepareItems(items);
         using var block = new RowMatrix(Math.Min(kQueriesPerBlock, queries.Length), d + 1);
         var indices = new int[block.Count * candidates];
