@@ -60,7 +60,7 @@ internal sealed record Figure
     /// <summary>Share of the decisions that float64 left to exact arithmetic; null where that is not counted.</summary>
     public double? Undecided { get; init; }
 
-    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables.</summary>
+    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables; of prepared items, the first call.</summary>
     public double? Preparation { get; init; }
 
     /// <summary>What was compared with the oracle before the clock started, and how it came out.</summary>

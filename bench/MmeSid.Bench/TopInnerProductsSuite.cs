@@ -80,7 +80,12 @@ internal static class TopInnerProductsSuite
         float[] scores = new float[indices.Length];
         IPreparedItems? prepared = null;
         TopReport report = default;
-        double? preparation = prepares ? Timing.Seconds(() => prepared = backend.PrepareItems(items)) : null;
+        // What is made once is made by the first call.
+        double? preparation = prepares ? Timing.Seconds(() =>
+        {
+            prepared = backend.PrepareItems(items);
+            Search();
+        }) : null;
         using IPreparedItems? owned = prepared;
         void Search()
         {
@@ -90,7 +95,8 @@ internal static class TopInnerProductsSuite
                 report = prepared.TopInnerProducts(queries.View(0, queryCount), count, indices, scores);
         }
 
-        Search();
+        if (!prepares)
+            Search();
         string check = Check(queries, items, count, Math.Min(checkedQueries, queryCount), indices, scores);
         Timing taken = time(Search);
         double bytes = report.ItemBytes > 0 ? report.ItemBytes : (double)sizeof(float) * itemCount * items.Dimension;

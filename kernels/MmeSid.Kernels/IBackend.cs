@@ -70,8 +70,7 @@ public interface IBackend
     void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores);
 
     /// <summary>Prepares items whose largest products are asked for again and again, where that makes it faster.</summary>
-    /// <param name="items">[n, d], n ≥ 1, fewer than 2³¹ values, finite; used, not owned: it stays as it is until what comes back is disposed of.</param>
-    /// <exception cref="ArgumentException">An item holds NaN or infinity (the first is named); some backends find that when they are asked.</exception>
+    /// <param name="items">[n, d], n ≥ 1, fewer than 2³¹ values, finite, which is found out when they are asked for; used, not owned: it stays as it is until what comes back is disposed of.</param>
     IPreparedItems PrepareItems(RowMatrix items)
     {
         ArgumentNullException.ThrowIfNull(items);

@@ -5,7 +5,7 @@ namespace MmeSid.Kernels.Simd;
 /// <summary>
 /// Items of <see cref="TopScan"/> rounded to int8, a quarter of their bytes: <c>Q(x − m) = step · a + δ</c>, with the rotation Q of <see cref="HadamardRotation"/> and a vector m near their mean.
 /// All products of a query with items differ by one number from those with x − m, whose norms, and with them the bounds, are smaller (docs/exactness.md §8). In blocks that are made when they are
-/// first wanted.
+/// first wanted. Thread-safe.
 /// </summary>
 internal sealed unsafe class ItemShadow : IDisposable
 {
@@ -53,8 +53,15 @@ internal sealed unsafe class ItemShadow : IDisposable
     /// <summary>Memory for one caller of <see cref="Make"/> after the other.</summary>
     public RowMatrix Buffer() => new(kItemsPerBlock, Rotation.Width);
 
-    /// <summary>Keeps a block for all that look for it later.</summary>
-    public void Keep(int block, ItemBlock made) => Volatile.Write(ref _blocks[block], made);
+    /// <summary>Keeps a block for all that look for it later, and returns the one that is kept: of several that are made at once the first.</summary>
+    public ItemBlock Keep(int block, ItemBlock made)
+    {
+        ItemBlock? first = Interlocked.CompareExchange(ref _blocks[block], made, null);
+        if (first is null)
+            return made;
+        made.Dispose();
+        return first;
+    }
 
     public void Dispose()
     {

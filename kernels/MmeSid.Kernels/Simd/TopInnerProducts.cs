@@ -32,7 +32,7 @@ public sealed partial class SimdBackend
         return new SimdItems(items, Threads, Screen);
     }
 
-    // Rounding items costs about what int8 saves with half as many queries; and a trial that fails is not to be felt.
+    // Rounding items costs about what int8 saves of the products with 400 to 800 queries; and a trial that fails is not to be felt.
     private const int kQueriesWorthRounding = 512, kUnitsWorthTrying = 100;
 
     private bool RoundsItems(int queries, RowView items) => ItemShadow.Supports(items.Dimension) && (Screen switch
@@ -46,7 +46,8 @@ public sealed partial class SimdBackend
 /// <summary>The screen of a scan in int8.</summary>
 /// <param name="Shadow">The items.</param>
 /// <param name="Choice">Which units it screens; null for all of them.</param>
-internal sealed record TopScreen(ItemShadow Shadow, ScreenChoice? Choice);
+/// <param name="Lasts">Whether the shadow serves more calls than this: what it takes to make is then not this call's.</param>
+internal sealed record TopScreen(ItemShadow Shadow, ScreenChoice? Choice, bool Lasts = false);
 
 /// <summary>
 /// top-inner-products: for each query q the k items of largest q·x, best first                     oracle: Scalar/TopInnerProducts.cs
@@ -320,13 +321,14 @@ internal sealed unsafe class TopScan
         /// <summary>Goes through items in int8.</summary>
         /// <param name="start">First item, of a whole block.</param>
         /// <param name="end">Behind the last.</param>
-        /// <returns>Seconds for blocks that were made, less this scan's share.</returns>
+        /// <returns>Of the seconds for blocks that were made, those that are not this scan's share.</returns>
         public double ScanIntegers<TLanes>(int start, int end)
             where TLanes : struct, ILanes<TLanes>
         {
             const int kItems = ItemShadow.kItemsPerBlock;
             TopScreen screen = _scan._screen!;
             double seconds = 0;
+            bool keeps = screen.Lasts || _scan._scansLeft > 1;
             for (int first = start; first < end; first += kItems)
             {
                 int count = Math.Min(kItems, end - first);
@@ -334,9 +336,8 @@ internal sealed unsafe class TopScan
                 if (block is null)
                 {
                     long begin = Stopwatch.GetTimestamp();
-                    block = made = screen.Shadow.Make(_scan._items + first * _scan._itemStride, _scan._itemStride, count, _rows ??= screen.Shadow.Buffer());
-                    if (_scan._scansLeft > 1)
-                        screen.Shadow.Keep(first / kItems, block);
+                    made = screen.Shadow.Make(_scan._items + first * _scan._itemStride, _scan._itemStride, count, _rows ??= screen.Shadow.Buffer());
+                    block = keeps ? screen.Shadow.Keep(first / kItems, made) : made;
                     seconds += Stopwatch.GetElapsedTime(begin).TotalSeconds;
                 }
                 // A few queries are done with a block before the next one comes from memory by itself.
@@ -345,10 +346,10 @@ internal sealed unsafe class TopScan
                     KeepOpen(block, count);
                 else
                     Scan<TLanes>(first, first + count);
-                if (_scan._scansLeft == 1)
+                if (!keeps)
                     made?.Dispose();
             }
-            return seconds * (1 - 1.0 / _scan._scansLeft);
+            return screen.Lasts ? seconds : seconds * (1 - 1.0 / _scan._scansLeft);
         }
 
         private double MostOpen => ItemShadow.kItemsPerBlock * (_scan._screen!.Choice is null ? 1 : _packed is null ? kMostOpenOfFew : kMostOpen);

@@ -72,7 +72,6 @@ public sealed class MmeSidModel : IDisposable
     public RowView Outputs() => _outputs.View(0, (int)Items.Count);
 
     /// <summary>Prepares z of all items for their largest products; lives no longer than the model.</summary>
-    /// <exception cref="ArgumentException">A value is NaN or infinite; some backends find that when they are asked.</exception>
     /// <exception cref="OverflowException">There are 2³¹ values or more.</exception>
     public IPreparedItems PrepareOutputs(IBackend backend)
     {
