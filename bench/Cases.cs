@@ -238,7 +238,8 @@ public static partial class Cases
     ];
 
     /// <summary>One query: % of the memory ceiling. 64 and more: % of the FMA ceiling.</summary>
-    public static IReadOnlyList<TopShape> TopBench { get; } = [new(1, 1_000_000, 64, 20), new(64, 1_000_000, 64, 20), new(1024, 1_000_000, 64, 20)];
+    public static IReadOnlyList<TopShape> TopBench { get; } =
+        [new(1, 1_000_000, 64, 20), new(64, 1_000_000, 64, 20), new(1024, 1_000_000, 64, 20), new(1, 200_000, 768, 20), new(64, 200_000, 768, 20), new(1024, 200_000, 768, 20)];
 
     /// <summary>A catalogue larger than a processor's target.</summary>
     public static IReadOnlyList<TopShape> GpuTopBench { get; } = [new(1, 10_000_000, 64, 100), new(64, 10_000_000, 64, 100), new(1024, 10_000_000, 64, 100)];

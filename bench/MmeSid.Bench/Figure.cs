@@ -48,10 +48,10 @@ internal sealed record Figure
     /// <summary>What the fast pass calculated in.</summary>
     public string Screen { get; init; } = "";
 
-    /// <summary>Share of the decisions that a screen in integers left open; null where there is none.</summary>
+    /// <summary>Share of the decisions, or of products, that a screen in integers left open; null where there is none.</summary>
     public double? Open { get; init; }
 
-    /// <summary>Codewords that were left to an open decision, on average.</summary>
+    /// <summary>Codewords that were left to an open decision, on average; of largest products, items that were left to a query.</summary>
     public double? Candidates { get; init; }
 
     /// <summary>Speed over that of the float32 screen in the same run.</summary>
@@ -60,7 +60,7 @@ internal sealed record Figure
     /// <summary>Share of the decisions that float64 left to exact arithmetic; null where that is not counted.</summary>
     public double? Undecided { get; init; }
 
-    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables.</summary>
+    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables; of prepared items, the first call.</summary>
     public double? Preparation { get; init; }
 
     /// <summary>What was compared with the oracle before the clock started, and how it came out.</summary>

@@ -48,6 +48,36 @@ internal static class PeerFigures
         });
     }
 
+    /// <summary>A peer searches the same items for the same queries; one figure per variant.</summary>
+    /// <param name="context">Runs FAISS and keeps the files that it reads.</param>
+    /// <param name="operation">Name in the table.</param>
+    /// <param name="data">Name of the data.</param>
+    /// <param name="queries">[q, d].</param>
+    /// <param name="items">[n, d].</param>
+    /// <param name="count">k.</param>
+    /// <param name="indices">[q, k] ours.</param>
+    public static IEnumerable<Figure> Top(BenchContext context, string operation, string data, RowMatrix queries, RowMatrix items, int count, int[] indices) =>
+        context.Faiss!.Run(new()
+        {
+            ["operation"] = "top",
+            ["rows"] = context.WriteRows("queries.npy", queries),
+            ["items"] = context.WriteRows("items.npy", items),
+            ["indices"] = context.WriteArray<int>("indices.npy", indices, queries.Count, count),
+            ["runs"] = context.Size(5, 2),
+        }).Select(time => new Figure
+        {
+            Operation = $"{operation}, {time.Variant}",
+            Backend = time.Library,
+            Device = time.Device,
+            Data = data,
+            Rows = items.Count,
+            Dimension = items.Dimension,
+            Time = Timing.Of(time.Seconds),
+            Operations = 2.0 * queries.Count * items.Count * items.Dimension,
+            Note = string.Create(CultureInfo.InvariantCulture, $"{time.Differing:N0} queries get other items than the exact ones, or in another order"),
+            Headline = true,
+        });
+
     /// <summary>Our figure with the ratio of medians to FAISS as it comes (its first figure) and to the fastest.</summary>
     public static Figure Compare(Figure ours, IReadOnlyList<Figure> peers)
     {

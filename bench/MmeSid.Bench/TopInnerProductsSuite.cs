@@ -4,22 +4,59 @@ using MmeSid.Kernels.Simd;
 
 namespace MmeSid.Bench;
 
-/// <summary>One query reads all items once, so memory decides; many queries multiply, so arithmetic decides.</summary>
+/// <summary>
+/// One query reads all items once, so memory decides; many queries multiply, so arithmetic decides. Beside each other: a call as it comes, items that were prepared, both over the float32 pass in the
+/// same run, and FAISS. And items with a spike each, which leave int8 nothing to decide: the choice by time must not cost more than its trials.
+/// </summary>
 internal static class TopInnerProductsSuite
 {
     private const int kArithmeticFrom = 64, kCheckedQueries = 4;
+    private const float kSpike = 1e6f;
 
     public static IEnumerable<Figure> Run(BenchContext context)
     {
         foreach (Cases.TopShape shape in context.Quick ? [new(1, 5000, 24, 5), new(64, 5000, 24, 5)] : Cases.TopBench)
         {
             using RowMatrix items = BenchData.Synth(shape.Items, shape.Dimension, seed: 1), queries = BenchData.Synth(shape.Queries, shape.Dimension, seed: 2);
-            bool arithmetic = shape.Queries >= kArithmeticFrom;
-            Ceiling ceiling = context.Ceilings.For(BenchContext.AllThreads);
-            yield return Measure(
-                BenchContext.Simd(BenchContext.AllThreads), queries, items, shape.Count, kCheckedQueries,
-                work => arithmetic ? context.TimeWithCeiling(work, BenchContext.AllThreads) : context.Time(work), arithmetic, arithmetic ? ceiling.Fp32 : ceiling.Memory, "memory");
+            foreach (Figure figure in Measure(context, BenchData.SynthName, queries, items, shape.Count, context.HasFaiss()))
+                yield return figure;
+            if (shape.Dimension != Cases.TopBench[0].Dimension && !context.Quick)
+                continue;
+            for (int i = 0; i < shape.Items; i++)
+                items.Rows(i, 1)[i % shape.Dimension] = kSpike;
+            foreach (Figure figure in Measure(context, "synth, a spike in each item", queries, items, shape.Count, withPeer: false))
+                yield return figure;
         }
+    }
+
+    private static IEnumerable<Figure> Measure(BenchContext context, string data, RowMatrix queries, RowMatrix items, int count, bool withPeer)
+    {
+        bool arithmetic = queries.Count >= kArithmeticFrom;
+        Ceiling ceiling = context.Ceilings.For(BenchContext.AllThreads);
+        int[] indices = new int[queries.Count * count];
+        SimdBackend backend = BenchContext.Simd(BenchContext.AllThreads), float32 = new(BenchContext.AllThreads, SimdScreen.Float32);
+        Figure ours = Take(prepares: false), prepared = Take(prepares: true);
+        IReadOnlyList<Figure> peers = withPeer ? [.. PeerFigures.Top(context, ours.Operation, data, queries, items, count, indices)] : [];
+        yield return PeerFigures.Compare(ours, peers);
+        yield return PeerFigures.Compare(prepared, peers);
+        foreach (Figure peer in peers)
+            yield return peer;
+
+        // The plain pass in turn with what is measured: both have the same machine.
+        Figure Take(bool prepares)
+        {
+            double? ratio = null;
+            return Measure(backend, queries, items, count, kCheckedQueries, Time, arithmetic, arithmetic ? ceiling.Fp32 : ceiling.Memory, "memory", prepares, indices) with { Data = data, OverFloat32 = ratio };
+
+            Timing Time(Action work)
+            {
+                Timing inTurn = Timing.Of(work, context.Quick, () => Timing.Seconds(Plain));
+                ratio = inTurn.CeilingMeanwhile / inTurn.Median;
+                return arithmetic ? context.TimeWithCeiling(work, BenchContext.AllThreads) : context.Time(work);
+            }
+        }
+
+        void Plain() => float32.TopInnerProducts(queries.View(0, (int)queries.Count), items.View(0, (int)items.Count), count, new int[indices.Length], new float[indices.Length]);
     }
 
     /// <summary>Checks a backend on the first queries, then times it on all of them.</summary>
@@ -32,21 +69,41 @@ internal static class TopInnerProductsSuite
     /// <param name="arithmetic">Whether multiplications are what takes the time; else it is the reading of the items.</param>
     /// <param name="ceiling">10⁹ operations or bytes per second.</param>
     /// <param name="reader">What reads the items, for people.</param>
+    /// <param name="prepares">Whether the items are prepared, outside of the time.</param>
+    /// <param name="found">[q, k] receives the indices; null where nobody wants them.</param>
     public static Figure Measure(
-        IBackend backend, RowMatrix queries, RowMatrix items, int count, int checkedQueries, Func<Action, Timing> time, bool arithmetic, double ceiling, string reader)
+        IBackend backend, RowMatrix queries, RowMatrix items, int count, int checkedQueries, Func<Action, Timing> time, bool arithmetic, double ceiling, string reader, bool prepares = false,
+        int[]? found = null)
     {
         int queryCount = (int)queries.Count, itemCount = (int)items.Count;
-        int[] indices = new int[queryCount * count];
+        int[] indices = found ?? new int[queryCount * count];
         float[] scores = new float[indices.Length];
-        void Search() => backend.TopInnerProducts(queries.View(0, queryCount), items.View(0, itemCount), count, indices, scores);
+        IPreparedItems? prepared = null;
+        TopReport report = default;
+        // What is made once is made by the first call.
+        double? preparation = prepares ? Timing.Seconds(() =>
+        {
+            prepared = backend.PrepareItems(items);
+            Search();
+        }) : null;
+        using IPreparedItems? owned = prepared;
+        void Search()
+        {
+            if (prepared is null)
+                backend.TopInnerProducts(queries.View(0, queryCount), items.View(0, itemCount), count, indices, scores);
+            else
+                report = prepared.TopInnerProducts(queries.View(0, queryCount), count, indices, scores);
+        }
 
-        Search();
+        if (!prepares)
+            Search();
         string check = Check(queries, items, count, Math.Min(checkedQueries, queryCount), indices, scores);
         Timing taken = time(Search);
-        double bytes = (double)sizeof(float) * itemCount * items.Dimension;
+        double bytes = report.ItemBytes > 0 ? report.ItemBytes : (double)sizeof(float) * itemCount * items.Dimension;
+        string read = arithmetic ? "" : $"reads {Report.Bytes(bytes / taken.Median)}/s; the ceiling is {reader}";
         return new Figure
         {
-            Operation = $"TopInnerProducts, {queryCount} {(queryCount == 1 ? "query" : "queries")}, k {count}",
+            Operation = $"TopInnerProducts, {queryCount} {(queryCount == 1 ? "query" : "queries")}, k {count}{(prepares ? ", prepared items" : "")}",
             Backend = backend.Name,
             Device = backend.Device,
             Data = BenchData.SynthName,
@@ -57,7 +114,11 @@ internal static class TopInnerProductsSuite
             Bytes = arithmetic ? 0 : bytes,
             Ceiling = ceiling,
             Check = check,
-            Note = arithmetic ? "" : $"reads {Report.Bytes(bytes / taken.Median)}/s; the ceiling is {reader}",
+            Screen = prepared?.Screen ?? "",
+            Open = report.Products == 0 ? null : (double)report.Open / report.Products,
+            Candidates = report.Open == 0 ? null : (double)report.Open / queryCount,
+            Preparation = preparation,
+            Note = report.ItemBytes == 0 ? read : $"{Report.Bytes(report.ItemBytes)} of items read{(read.Length == 0 ? "" : "; ")}{read}",
             Headline = true,
         };
     }

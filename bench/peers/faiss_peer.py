@@ -7,6 +7,8 @@ usage: faiss_peer.py JOB      (a JSON object; bench/MmeSid.Bench writes it)
       ResidualQuantizer.compute_codes, beam 1, with use_beam_LUT 0 and 1, with OUR codebooks: both sides do the same work.
   {"operation": "flat",   "rows": x.npy, "codebooks": [c.npy],       "codes": ours.npy, "runs": 5}
       IndexFlatL2.search, k = 1, over the codewords.
+  {"operation": "top",    "rows": q.npy, "items": x.npy, "indices": ours.npy, "runs": 5}
+      IndexFlatIP.search of the queries over the items, k as ours.
   {"operation": "kmeans", "rows": x.npy, "codes": K, "iterations": 20, "seeds": [1, 2, 3], "output": prefix}
       Kmeans.train over all rows; the centroids of seed s are written to <prefix>s.npy. With BLAS as it comes only the first seed:
       the objective is the same and it takes minutes.
@@ -26,6 +28,7 @@ import numpy as np
 
 MOST_SECONDS = 30
 PROBE_ROWS = 16384
+PROBE_QUERIES = 64
 
 
 def openblas():
@@ -122,6 +125,17 @@ def flat(job, rows):
     report("IndexFlatL2", threads, times, (nearest.ravel() != ours).sum())
 
 
+def top(job, rows):
+    items = np.load(job["items"])
+    index = faiss.IndexFlatIP(items.shape[1])
+    index.add(items)
+    ours = np.load(job["indices"])
+    count = ours.shape[1]
+    threads = fastest_threads(lambda: index.search(rows[:PROBE_QUERIES], count))
+    times, (_, best) = timed(lambda: index.search(rows, count), job["runs"])
+    report("IndexFlatIP", threads, times, np.any(best != ours, axis=1).sum())
+
+
 def kmeans(job, rows):
     def clustering(iterations, seed):
         return faiss.Kmeans(rows.shape[1], job["codes"], niter=iterations, seed=seed, max_points_per_centroid=len(rows))
@@ -138,4 +152,4 @@ def kmeans(job, rows):
 if __name__ == "__main__":
     JOB = json.loads(sys.argv[1])
     ROWS = np.load(JOB["rows"])
-    {"rq": residual_quantizer, "flat": flat, "kmeans": kmeans}[JOB["operation"]](JOB, ROWS)
+    {"rq": residual_quantizer, "flat": flat, "top": top, "kmeans": kmeans}[JOB["operation"]](JOB, ROWS)

@@ -68,6 +68,14 @@ public interface IBackend
     /// <param name="indices">[q, k] item indices, best first.</param>
     /// <param name="scores">[q, k] the products, float64 evaluation rounded to float32.</param>
     void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores);
+
+    /// <summary>Prepares items whose largest products are asked for again and again, where that makes it faster.</summary>
+    /// <param name="items">[n, d], n ≥ 1, fewer than 2³¹ values, finite, which is found out when they are asked for; used, not owned: it stays as it is until what comes back is disposed of.</param>
+    IPreparedItems PrepareItems(RowMatrix items)
+    {
+        ArgumentNullException.ThrowIfNull(items);
+        return new PlainItems(this, items);
+    }
 }
 
 /// <summary>A plan prepared by a backend. Thread-safe; hold it as long as rows of the plan are encoded.</summary>

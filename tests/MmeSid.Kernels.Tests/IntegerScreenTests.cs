@@ -298,7 +298,7 @@ public sealed unsafe class IntegerScreenTests
     }
 
     // [i][j]: place j of unit vector i after the rotation, so that R x = Σ_i x_i rotation[i] and Rᵀ y = rotation · y.
-    private static double[][] Rotation(int dimension, bool isRotated)
+    internal static double[][] Rotation(int dimension, bool isRotated = true)
     {
         var hadamard = new HadamardRotation(dimension);
         return [.. Enumerable.Range(0, dimension).Select(i =>

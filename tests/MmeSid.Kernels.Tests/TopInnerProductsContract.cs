@@ -174,6 +174,45 @@ public abstract class TopInnerProductsContract(IBackend backend)
 
 public sealed class ScalarTopInnerProductsTests() : TopInnerProductsContract(new ScalarBackend());
 
+public sealed class SimdInt8TopInnerProductsTests() : TopInnerProductsContract(new SimdBackend(screen: SimdScreen.Int8));
+
+public sealed class SimdPreparedTopInnerProductsTests() : TopInnerProductsContract(new PreparedItemsBackend(new SimdBackend()));
+
+public sealed class SimdInt8PreparedTopInnerProductsTests() : TopInnerProductsContract(new PreparedItemsBackend(new SimdBackend(screen: SimdScreen.Int8)));
+
+public sealed class ScalarPreparedTopInnerProductsTests() : TopInnerProductsContract(new PreparedItemsBackend(new ScalarBackend()));
+
+/// <summary>A backend whose <see cref="IBackend.TopInnerProducts"/> prepares the items first, and asks twice.</summary>
+internal sealed class PreparedItemsBackend(IBackend backend) : IBackend
+{
+    public string Name => backend.Name;
+
+    public string Device => backend.Device;
+
+    public IEncoder CreateEncoder(EncodePlan plan, EncodeOptions? options = null) => backend.CreateEncoder(plan, options);
+
+    public void Accumulate(RowView rows, ReadOnlySpan<ushort> codes, int codeCount, Span<double> sums, Span<long> counts) => backend.Accumulate(rows, codes, codeCount, sums, counts);
+
+    public MmdSums MmdSums(RowView source, RowView target, MmdKernel kernel) => backend.MmdSums(source, target, kernel);
+
+    public void SinkhornAssign(RowView rows, RowView codewords, SinkhornOptions options, Span<ushort> codes, Span<double> potentials) =>
+        backend.SinkhornAssign(rows, codewords, options, codes, potentials);
+
+    public void TopInnerProducts(RowView queries, RowView items, int count, Span<int> indices, Span<float> scores)
+    {
+        using var matrix = new RowMatrix(items.Count, items.Dimension);
+        for (int i = 0; i < items.Count; i++)
+            items[i].CopyTo(matrix.Rows(i, 1));
+        using IPreparedItems prepared = backend.PrepareItems(matrix);
+        int[] first = new int[indices.Length];
+        float[] firstScores = new float[scores.Length];
+        prepared.TopInnerProducts(queries, count, first, firstScores);
+        prepared.TopInnerProducts(queries, count, indices, scores);
+        Assert.Equal(first, indices.ToArray());
+        Assert.Equal(firstScores, scores.ToArray());
+    }
+}
+
 public sealed class SimdTopInnerProductsTests() : TopInnerProductsContract(new SimdBackend())
 {
     [Theory]

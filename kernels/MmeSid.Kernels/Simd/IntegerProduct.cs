@@ -110,14 +110,39 @@ internal static unsafe class IntegerProduct
         return Vector512.Sum(low + high);
     }
 
+    /// <summary>Rows that <see cref="MultiplyFew"/> multiplies.</summary>
+    public const int kFewRows = 6;
+
+    /// <summary>int8 products of the first <see cref="kFewRows"/> rows of a tile; what else the products hold is arbitrary. As fast as panels come from memory.</summary>
+    /// <param name="tile">[words][24].</param>
+    /// <param name="panels">First panel.</param>
+    /// <param name="words">Words per row.</param>
+    /// <param name="count">Panels, an even number.</param>
+    /// <param name="products">[24, stride].</param>
+    /// <param name="stride">Values between two rows of products.</param>
+    /// <param name="ahead">As many panels that are wanted next: fetched into the cache meanwhile; or null.</param>
+    public static void MultiplyFew(int* tile, int* panels, nint words, int count, int* products, nint stride, int* ahead)
+    {
+        if (!HasNarrow)
+        {
+            Multiply(IntegerFormat.Int8, tile, panels, words, count, products, stride);
+            return;
+        }
+        for (int panel = 0; panel < count; panel++)
+        {
+            if (ahead != null)
+                Prefetch.Lines(ahead + panel * words * kCodesPerPanel, (int)words * kCodesPerPanel * sizeof(int));
+            NarrowTile6<Int8Words>(tile, panels + panel * words * kCodesPerPanel, words, products + panel * kCodesPerPanel, stride);
+        }
+    }
+
     /// <summary>The tiles of <see cref="VnniLibrary"/> without it, 256 bits at a time.</summary>
     internal static void NarrowTiles<TWords>(int* rows, int* panels, nint words, int count, int* products, nint stride)
         where TWords : struct, IWords
     {
-        const int kRows = 6;
         for (int panel = 0; panel < count; panel++)
         {
-            for (int row = 0; row < Product.kRowsPerTile; row += kRows)
+            for (int row = 0; row < Product.kRowsPerTile; row += kFewRows)
                 NarrowTile6<TWords>(rows + row, panels + panel * words * kCodesPerPanel, words, products + row * stride + panel * kCodesPerPanel, stride);
         }
     }

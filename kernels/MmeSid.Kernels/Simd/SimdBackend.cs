@@ -11,7 +11,7 @@ public sealed partial class SimdBackend : IBackend
 {
     /// <summary>Creates the backend.</summary>
     /// <param name="threads">Worker threads; 0 takes every core.</param>
-    /// <param name="screen">What rows and codewords are rounded to where nearest codewords are searched; changes no code.</param>
+    /// <param name="screen">What vectors are rounded to where nearest codewords or largest products are searched; changes no result.</param>
     public SimdBackend(int threads = 0, SimdScreen screen = SimdScreen.Fastest)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
@@ -19,7 +19,7 @@ public sealed partial class SimdBackend : IBackend
         Screen = screen;
     }
 
-    /// <summary>What rows and codewords are rounded to where nearest codewords are searched.</summary>
+    /// <summary>What vectors are rounded to where nearest codewords or largest products are searched.</summary>
     public SimdScreen Screen { get; }
 
     /// <summary>Worker threads an operation uses.</summary>
@@ -38,7 +38,10 @@ public sealed partial class SimdBackend : IBackend
         : "portable 128-bit";
 }
 
-/// <summary>What rows and codewords are rounded to before they are multiplied, in the search of nearest codewords. The codes are the same.</summary>
+/// <summary>
+/// What vectors are rounded to before they are multiplied, in the search of nearest codewords and of the largest inner products. The results are the same.
+/// Largest products know <see cref="Fastest"/>, <see cref="Float32"/> and <see cref="Int8"/>, for which <see cref="Int8Prefix"/> stands as well; <see cref="Int16"/> stands for <see cref="Float32"/>.
+/// </summary>
 public enum SimdScreen
 {
     /// <summary>The fastest on the first rows of a long call; short calls take <see cref="Float32"/>.</summary>

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Numerics;
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
 namespace MmeSid.Kernels.Simd;
@@ -13,20 +15,39 @@ public sealed partial class SimdBackend
         OpArguments.CheckTopInnerProducts(queries, items, count, indices, scores);
         if (queries.Count == 0)
             OpArguments.CheckFinite(items, "item");
-        for (int first = 0; first < queries.Count; first += TopScan.kQueriesPerScan)
+        if (!RoundsItems(queries.Count, items))
         {
-            int held = Math.Min(TopScan.kQueriesPerScan, queries.Count - first);
-            Span<int> found = indices.Slice(first * count, held * count);
-            Span<float> values = scores.Slice(first * count, held * count);
-            if (Lanes512.IsSupported)
-                TopScan.Run<Lanes512>(queries.Slice(first, held), items, count, Threads, found, values);
-            else if (Lanes256.IsSupported)
-                TopScan.Run<Lanes256>(queries.Slice(first, held), items, count, Threads, found, values);
-            else
-                TopScan.Run<Lanes128>(queries.Slice(first, held), items, count, Threads, found, values);
+            TopScan.Answer(queries, items, count, Threads, null, indices, scores);
+            return;
         }
+        using var shadow = new ItemShadow(items);
+        var screen = new TopScreen(shadow, Screen == SimdScreen.Fastest ? new ScreenChoice() : null);
+        TopScan.Answer(queries, items, count, Threads, screen, indices, scores);
     }
+
+    /// <inheritdoc/>
+    public IPreparedItems PrepareItems(RowMatrix items)
+    {
+        ArgumentNullException.ThrowIfNull(items);
+        return new SimdItems(items, Threads, Screen);
+    }
+
+    // Rounding items costs about what int8 saves of the products with 400 to 800 queries; and a trial that fails is not to be felt.
+    private const int kQueriesWorthRounding = 512, kUnitsWorthTrying = 100;
+
+    private bool RoundsItems(int queries, RowView items) => ItemShadow.Supports(items.Dimension) && (Screen switch
+    {
+        SimdScreen.Int8 or SimdScreen.Int8Prefix => queries > 0,
+        SimdScreen.Fastest => queries >= kQueriesWorthRounding && TopScan.Units(items.Count) * (double)TopScan.Scans(queries) >= kUnitsWorthTrying,
+        _ => false,
+    });
 }
+
+/// <summary>The screen of a scan in int8.</summary>
+/// <param name="Shadow">The items.</param>
+/// <param name="Choice">Which units it screens; null for all of them.</param>
+/// <param name="Lasts">Whether the shadow serves more calls than this: what it takes to make is then not this call's.</param>
+internal sealed record TopScreen(ItemShadow Shadow, ScreenChoice? Choice, bool Lasts = false);
 
 /// <summary>
 /// top-inner-products: for each query q the k items of largest q·x, best first                     oracle: Scalar/TopInnerProducts.cs
@@ -36,10 +57,12 @@ public sealed partial class SimdBackend
 ///   uses  ŝ = q·x in float32 with |ŝ − s| ≤ e = γ·max‖x‖·‖q‖: at least k items have s ≥ T, the k-th largest ŝ − e seen, so an item with
 ///         ŝ + e &lt; T is not among the best k. What is left is evaluated in float64 and ordered by ExactProducts
 ///   ties  real-number order, equal products by smaller index
+///   or    of many queries or prepared items, an int8 product with a bound of its own leaves out most items first (ItemShadow, IntegerQueries); what that leaves open gets
+///         its float32 product, and all else is the same. Which units go that way is measured (ScreenChoice); a block that int8 leaves open goes the other way at once
 ///   work  a unit is a run of items, taken by any worker; a worker keeps one short list of candidates per query, and nothing of a
 ///         block of scores but the few that reach the query's T: one comparison per register of scores
 ///         few queries: one pass over an item per query, from the first-level cache; more: packed queries, Product
-///   cost  2·q·n·d flop and 4·n·d bytes per kQueriesPerScan queries
+///   cost  2·q·n·d flop and 4·n·d bytes per kQueriesPerScan queries; as int8 a quarter of both, and of the bytes of what is open
 /// </code>
 /// Blocks whose products could leave float32's range, and lists that ties keep from shrinking, are decided in float64 at once.
 /// </summary>
@@ -64,6 +87,9 @@ internal sealed unsafe class TopScan
     private const int kRowsAtOnce = 4;
     private const int kBlocksPerUnit = 32;
 
+    // Share of a block's products that int8 may leave open: single products take longer than those of a whole block.
+    private const double kMostOpen = 1.0 / 32, kMostOpenOfFew = 1.0 / 8;
+
     // ‖x‖‖q‖ up to here cannot overflow a float32 product.
     private const double kLargestProduct = 1e37;
 
@@ -77,11 +103,15 @@ internal sealed unsafe class TopScan
     private readonly int _count;
     private readonly double[] _queryNorms;
     private readonly double _largestQueryNorm;
+    private readonly TopScreen? _screen;
+    private readonly IntegerQueries? _integers;
+    // Scans that a block of the shadow, made now, will serve.
+    private readonly int _scansLeft;
 
     // T of each query, the largest that any worker has proven so far. Which worker reads which value when changes the work, not the result.
     private readonly double[] _proven;
 
-    private TopScan(float* queries, nint queryStride, int queryCount, float* items, nint itemStride, int itemCount, int dimension, int count)
+    private TopScan(float* queries, nint queryStride, int queryCount, float* items, nint itemStride, int itemCount, int dimension, int count, TopScreen? screen, int scansLeft)
     {
         _queries = queries;
         _queryStride = queryStride;
@@ -100,6 +130,9 @@ internal sealed unsafe class TopScan
             _queryNorms[q] = Math.Sqrt(sum);
         }
         _largestQueryNorm = _queryNorms.Max();
+        _screen = screen;
+        _scansLeft = scansLeft;
+        _integers = screen is null ? null : new IntegerQueries(queries, queryStride, queryCount, dimension, _queryNorms, screen.Shadow);
         _proven = new double[queryCount];
         Array.Fill(_proven, double.NegativeInfinity);
     }
@@ -108,38 +141,73 @@ internal sealed unsafe class TopScan
 
     private int PaddedQueries => PackedCodewords.Padded(_queryCount);
 
-    /// <summary>Answers up to <see cref="kQueriesPerScan"/> checked queries in one scan of the items.</summary>
+    private static int UnitRows => kBlocksPerUnit * BlockRows;
+
+    /// <summary>Scans of the items that so many queries take.</summary>
+    public static int Scans(int queries) => (queries + kQueriesPerScan - 1) / kQueriesPerScan;
+
+    /// <summary>Units that so many items are.</summary>
+    public static int Units(int items) => (items + UnitRows - 1) / UnitRows;
+
+    /// <summary>Answers checked queries.</summary>
     /// <exception cref="ArgumentException">An item holds NaN or infinity; the first is named.</exception>
-    public static void Run<TLanes>(RowView queries, RowView items, int count, int threads, Span<int> indices, Span<float> scores)
+    public static TopReport Answer(RowView queries, RowView items, int count, int threads, TopScreen? screen, Span<int> indices, Span<float> scores)
+    {
+        TopReport report = default;
+        for (int first = 0; first < queries.Count; first += kQueriesPerScan)
+        {
+            int held = Math.Min(kQueriesPerScan, queries.Count - first), scansLeft = Scans(queries.Count - first);
+            RowView some = queries.Slice(first, held);
+            Span<int> found = indices.Slice(first * count, held * count);
+            Span<float> values = scores.Slice(first * count, held * count);
+            report += Lanes512.IsSupported ? Run<Lanes512>(some, items, count, threads, screen, scansLeft, found, values)
+                : Lanes256.IsSupported ? Run<Lanes256>(some, items, count, threads, screen, scansLeft, found, values)
+                : Run<Lanes128>(some, items, count, threads, screen, scansLeft, found, values);
+        }
+        return report;
+    }
+
+    // Up to kQueriesPerScan queries in one scan of the items.
+    private static TopReport Run<TLanes>(RowView queries, RowView items, int count, int threads, TopScreen? screen, int scansLeft, Span<int> indices, Span<float> scores)
         where TLanes : struct, ILanes<TLanes>
     {
         fixed (float* q = queries.Values, x = items.Values)
         fixed (int* found = indices)
         fixed (float* values = scores)
-            new TopScan(q, queries.Stride, queries.Count, x, items.Stride, items.Count, items.Dimension, count).Run<TLanes>(threads, found, values);
+        {
+            var scan = new TopScan(q, queries.Stride, queries.Count, x, items.Stride, items.Count, items.Dimension, count, screen, scansLeft);
+            using (scan._integers)
+                return scan.Run<TLanes>(threads, found, values);
+        }
     }
 
-    private void Run<TLanes>(int threads, int* indices, float* scores)
+    private TopReport Run<TLanes>(int threads, int* indices, float* scores)
         where TLanes : struct, ILanes<TLanes>
     {
         using PackedCodewords? packed = _queryCount <= kFewQueries ? null : new PackedCodewords(_queries, _queryStride, _queryCount, _dimension);
-        int unitRows = kBlocksPerUnit * BlockRows;
-        int units = (_itemCount + unitRows - 1) / unitRows;
         var workers = new Worker?[threads];
         try
         {
-            Workers.RunUnits(threads, units, (worker, unit) =>
+            Workers.RunUnits(threads, Units(_itemCount), (worker, unit) =>
             {
                 Worker state = workers[worker] ??= new Worker(this, packed);
                 state.TakeThresholds();
-                int end = Math.Min(_itemCount, (unit + 1) * unitRows);
-                for (int start = unit * unitRows; start < end; start += BlockRows)
-                    state.Scan<TLanes>(start, Math.Min(BlockRows, end - start));
+                int start = unit * UnitRows, end = Math.Min(_itemCount, start + UnitRows);
+                bool isTimed = false, isInteger = _screen is not null && (_screen.Choice?.Take(out isTimed) ?? true);
+                long begin = Stopwatch.GetTimestamp();
+                double sharedSeconds = 0;
+                if (isInteger)
+                    sharedSeconds = state.ScanIntegers<TLanes>(start, end);
+                else
+                    state.Scan<TLanes>(start, end);
+                if (isTimed)
+                    _screen!.Choice!.Report(isInteger, (Stopwatch.GetElapsedTime(begin).TotalSeconds - sharedSeconds) / (end - start));
             });
             int broken = workers.Min(state => state?.BrokenItem ?? int.MaxValue);
             if (broken != int.MaxValue)
                 OpArguments.CheckFinite(broken, Item(broken), "item");
             Workers.RunUnits(threads, _queryCount, (_, q) => Finish(q, workers, new Span<int>(indices + (nint)q * _count, _count), new Span<float>(scores + (nint)q * _count, _count)));
+            return workers.Aggregate(default(TopReport), (sum, state) => sum + (state?.Report ?? default));
         }
         finally
         {
@@ -180,6 +248,12 @@ internal sealed unsafe class TopScan
         private readonly RowMatrix _scores;
         private readonly RowMatrix _limits;
         private readonly RowMatrix? _tail;
+        // Of a tile of queries with a block of the shadow; what that leaves open, and where it ends for each query.
+        private readonly RowMatrix? _products;
+        // For blocks that are made.
+        private RowMatrix? _rows;
+        private readonly int[] _open = [], _openEnds = [];
+        private readonly float[] _integerLimits = [];
         private double _largestItemNorm = -1;
 
         public Worker(TopScan scan, PackedCodewords? packed)
@@ -194,7 +268,18 @@ internal sealed unsafe class TopScan
             _limits.Rows(0, scan.PaddedQueries).Fill(float.PositiveInfinity);
             _limits.Rows(0, scan._queryCount).Fill(float.NegativeInfinity);
             _tail = packed is null ? null : new RowMatrix(BlockRows, scan._dimension);
+            if (scan._integers is null)
+                return;
+            _products = new RowMatrix(Product.kRowsPerTile, ItemShadow.kItemsPerBlock);
+            // A tile of queries may be added when it is full.
+            _open = GC.AllocateUninitializedArray<int>((int)(MostOpen * scan._queryCount) + Product.kRowsPerTile * ItemShadow.kItemsPerBlock);
+            _openEnds = new int[scan._queryCount];
+            _integerLimits = new float[scan._queryCount];
+            Array.Fill(_integerLimits, float.NegativeInfinity);
         }
+
+        /// <summary>What it did.</summary>
+        public TopReport Report { get; private set; }
 
         /// <summary>The first item with a value that is not finite; int.MaxValue when there is none.</summary>
         public int BrokenItem { get; private set; } = int.MaxValue;
@@ -210,6 +295,8 @@ internal sealed unsafe class TopScan
             _scores.Dispose();
             _limits.Dispose();
             _tail?.Dispose();
+            _products?.Dispose();
+            _rows?.Dispose();
         }
 
         /// <summary>Profits from what other workers have proven since the last unit.</summary>
@@ -218,12 +305,148 @@ internal sealed unsafe class TopScan
             for (int q = 0; q < _candidates.Length; q++)
             {
                 _candidates[q].Raise(Volatile.Read(ref _scan._proven[q]));
-                if (_largestItemNorm >= 0)
-                    Limits[q] = Limit(q);
+                SetLimits(q);
             }
         }
 
-        public void Scan<TLanes>(int start, int rows)
+        /// <summary>Goes through items in float32.</summary>
+        public void Scan<TLanes>(int start, int end)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            for (int block = start; block < end; block += BlockRows)
+                ScanBlock<TLanes>(block, Math.Min(BlockRows, end - block));
+            Report += new TopReport((long)(end - start) * _scan._queryCount, 0, 0, (long)(end - start) * _scan._dimension * sizeof(float));
+        }
+
+        /// <summary>Goes through items in int8.</summary>
+        /// <param name="start">First item, of a whole block.</param>
+        /// <param name="end">Behind the last.</param>
+        /// <returns>Of the seconds for blocks that were made, those that are not this scan's share.</returns>
+        public double ScanIntegers<TLanes>(int start, int end)
+            where TLanes : struct, ILanes<TLanes>
+        {
+            const int kItems = ItemShadow.kItemsPerBlock;
+            TopScreen screen = _scan._screen!;
+            double seconds = 0;
+            bool keeps = screen.Lasts || _scan._scansLeft > 1;
+            for (int first = start; first < end; first += kItems)
+            {
+                int count = Math.Min(kItems, end - first);
+                ItemBlock? block = screen.Shadow.Find(first / kItems), made = null;
+                if (block is null)
+                {
+                    long begin = Stopwatch.GetTimestamp();
+                    made = screen.Shadow.Make(_scan._items + first * _scan._itemStride, _scan._itemStride, count, _rows ??= screen.Shadow.Buffer());
+                    block = keeps ? screen.Shadow.Keep(first / kItems, made) : made;
+                    seconds += Stopwatch.GetElapsedTime(begin).TotalSeconds;
+                }
+                // A few queries are done with a block before the next one comes from memory by itself.
+                IntegerCodewords? next = first + kItems < end && _packed is null ? screen.Shadow.Find(first / kItems + 1)?.Integers : null;
+                if (Screen(block, first, count, next is null ? null : next.Panels))
+                    KeepOpen(block, count);
+                else
+                    Scan<TLanes>(first, first + count);
+                if (!keeps)
+                    made?.Dispose();
+            }
+            return screen.Lasts ? seconds : seconds * (1 - 1.0 / _scan._scansLeft);
+        }
+
+        private double MostOpen => ItemShadow.kItemsPerBlock * (_scan._screen!.Choice is null ? 1 : _packed is null ? kMostOpenOfFew : kMostOpen);
+
+        // The items of a block that are open for each query; false where they are too many.
+        private bool Screen(ItemBlock block, int start, int count, int* ahead)
+        {
+            const int kTile = Product.kRowsPerTile;
+            if (block.Integers is not { } items || !(block.LargestNorm * _scan._largestQueryNorm <= kLargestProduct))
+                return false;
+            IntegerQueries queries = _scan._integers!;
+            var lostShare = MathF.BitIncrement((float)items.LostShare);
+            var products = (int*)_products!.DangerousGetHandle();
+            int panels = block.PaddedCount / IntegerProduct.kCodesPerPanel, held = 0;
+            double mostOpen = MostOpen;
+            fixed (int* open = _open)
+            {
+                for (int first = 0; first < _scan._queryCount; first += kTile)
+                {
+                    if (_scan._queryCount <= IntegerProduct.kFewRows)
+                        IntegerProduct.MultiplyFew(queries.Tile(0), items.Panels, queries.Words, panels, products, ItemShadow.kItemsPerBlock, ahead);
+                    else
+                        IntegerProduct.Multiply(IntegerFormat.Int8, queries.Tile(first / kTile), items.Panels, queries.Words, panels, products, ItemShadow.kItemsPerBlock);
+                    for (int q = first; q < Math.Min(first + kTile, _scan._queryCount); q++)
+                    {
+                        int* row = products + (q - first) * ItemShadow.kItemsPerBlock;
+                        held += Collect(row, count, queries.Offsets[q], queries.Reach(q, lostShare), _integerLimits[q], items.Steps, items.Norms, start, open + held);
+                        _openEnds[q] = held;
+                    }
+                    if (held > mostOpen * Math.Min(first + kTile, _scan._queryCount))
+                        return false;
+                }
+            }
+            return true;
+        }
+
+        // The items whose step · (product − offset) + reach · norm is not below the limit.
+        [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
+        private static int Collect(int* products, int count, int offset, float reach, float limit, float* steps, float* norms, int start, int* open)
+        {
+            Vector512<int> offsets = Vector512.Create(offset);
+            Vector512<float> reaches = Vector512.Create(reach), limits = Vector512.Create(limit);
+            int held = 0;
+            for (int i = 0; i < count; i += 2 * Vector512<int>.Count)
+            {
+                Vector512<float> most = Vector512.ConvertToSingle(Vector512.Load(products + i) - offsets) * Vector512.Load(steps + i);
+                Vector512<float> other = Vector512.ConvertToSingle(Vector512.Load(products + i + 16) - offsets) * Vector512.Load(steps + i + 16);
+                most = Vector512.MultiplyAddEstimate(reaches, Vector512.Load(norms + i), most);
+                other = Vector512.MultiplyAddEstimate(reaches, Vector512.Load(norms + i + 16), other);
+                // What is no number is open.
+                ulong below = Vector512.LessThan(most, limits).ExtractMostSignificantBits() | Vector512.LessThan(other, limits).ExtractMostSignificantBits() << 16;
+                for (ulong reached = ~below & uint.MaxValue; reached != 0; reached &= reached - 1)
+                {
+                    int item = i + BitOperations.TrailingZeroCount(reached);
+                    if (item < count)
+                        open[held++] = start + item;
+                }
+            }
+            return held;
+        }
+
+        // What a block leaves open, in float32.
+        private void KeepOpen(ItemBlock block, int count)
+        {
+            Raise(block.LargestNorm);
+            int d = _scan._dimension, held = 0;
+            for (int q = 0; q < _openEnds.Length; q++)
+            {
+                for (; held < _openEnds[q]; held++)
+                {
+                    float score = TensorPrimitives.Dot(_scan.Query(q), _scan.Item(_open[held]));
+                    if (score >= Limits[q])
+                        Keep(q, _open[held], score);
+                }
+            }
+            long products = (long)count * _openEnds.Length;
+            Report += new TopReport(products, products, held, (long)count * _scan._integers!.Words * sizeof(int) + (long)held * d * sizeof(float));
+        }
+
+        private void Raise(double norm)
+        {
+            if (norm <= _largestItemNorm)
+                return;
+            _largestItemNorm = norm;
+            for (int q = 0; q < _scan._queryCount; q++)
+                SetLimits(q);
+        }
+
+        private void SetLimits(int q)
+        {
+            if (_largestItemNorm >= 0)
+                Limits[q] = Limit(q);
+            if (_scan._integers is { } integers)
+                _integerLimits[q] = integers.Limit(q, _candidates[q].Threshold);
+        }
+
+        private void ScanBlock<TLanes>(int start, int rows)
             where TLanes : struct, ILanes<TLanes>
         {
             float* block = _scan._items + start * _scan._itemStride;
@@ -239,12 +462,7 @@ internal sealed unsafe class TopScan
                 ScanExactly(start, rows);
                 return;
             }
-            if (norm > _largestItemNorm)
-            {
-                _largestItemNorm = norm;
-                for (int q = 0; q < _scan._queryCount; q++)
-                    Limits[q] = Limit(q);
-            }
+            Raise(norm);
             if (_packed is null)
             {
                 KeepQuery<TLanes>(0, start, rows);
@@ -340,7 +558,7 @@ internal sealed unsafe class TopScan
             if (!candidates.IsFull)
                 return;
             Shrink(q);
-            Limits[q] = Limit(q);
+            SetLimits(q);
         }
 
         private void Shrink(int q)
@@ -367,8 +585,7 @@ internal sealed unsafe class TopScan
                     if (_candidates[q].IsFull)
                         Shrink(q);
                 }
-                if (_largestItemNorm >= 0)
-                    Limits[q] = Limit(q);
+                SetLimits(q);
             }
         }
 

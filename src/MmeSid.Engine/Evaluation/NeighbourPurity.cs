@@ -101,6 +101,8 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
 
         int candidates = Math.Min(count, neighbours + 1 + kSpareCandidates);
         var nearest = new int[queries.Length * neighbours];
+        // Every block of queries meets all items.
+        using IPreparedItems prepared = backend.PrepareItems(items);
         using var block = new RowMatrix(Math.Min(kQueriesPerBlock, queries.Length), d + 1);
         var indices = new int[block.Count * candidates];
         var scores = new float[indices.Length];
@@ -113,7 +115,7 @@ public sealed record NeighbourPurity(IReadOnlyList<LevelPurity> Levels, int Neig
                 items.Rows(queries[first + q], 1).CopyTo(block.Rows(q, 1));
                 block.Rows(q, 1)[d] = 1;
             }
-            backend.TopInnerProducts(block.View(0, size), items.View(0, count), candidates, indices.AsSpan(0, size * candidates), scores.AsSpan(0, size * candidates));
+            prepared.TopInnerProducts(block.View(0, size), candidates, indices.AsSpan(0, size * candidates), scores.AsSpan(0, size * candidates));
             Parallel.For(0, size, parallel, q =>
             {
                 int query = queries[first + q];

@@ -71,6 +71,14 @@ public sealed class MmeSidModel : IDisposable
     /// <exception cref="OverflowException">There are 2³¹ values or more.</exception>
     public RowView Outputs() => _outputs.View(0, (int)Items.Count);
 
+    /// <summary>Prepares z of all items for their largest products; lives no longer than the model.</summary>
+    /// <exception cref="OverflowException">There are 2³¹ values or more.</exception>
+    public IPreparedItems PrepareOutputs(IBackend backend)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        return backend.PrepareItems(_outputs);
+    }
+
     /// <summary>Reads a model of kind <see cref="Kind"/>.</summary>
     /// <exception cref="InvalidDataException">It is of another kind, or its files do not fit each other.</exception>
     public static MmeSidModel Open(ModelFolder folder)

@@ -34,6 +34,8 @@ public sealed class ScoringRecommender : INextItemRecommender, INextItemScorer, 
     private readonly PackedDecoder _decoder;
     private readonly int[] _suffix;
     private readonly float[] _hidden;
+    // From the first ranking on: who only scores does without.
+    private IPreparedItems? _items;
 
     /// <summary>Makes a context and reads the prefix into it.</summary>
     /// <param name="model">The items; used, not owned.</param>
@@ -101,7 +103,8 @@ public sealed class ScoringRecommender : INextItemRecommender, INextItemScorer, 
             int most = (int)Math.Min(Items.Count, (long)count + batch.Max(query => query.LeftOut.Distinct().Count()));
             int[] rows = new int[batch.Length * most];
             var scores = new float[rows.Length];
-            _backend.TopInnerProducts(new RowView(_hidden.AsSpan(0, batch.Length * _model.Dimension), _model.Dimension), _model.Outputs(), most, rows, scores);
+            _items ??= _model.PrepareOutputs(_backend);
+            _items.TopInnerProducts(new RowView(_hidden.AsSpan(0, batch.Length * _model.Dimension), _model.Dimension), most, rows, scores);
             for (int user = 0; user < batch.Length; user++)
             {
                 var leftOut = new HashSet<int>(batch[user].LeftOut);
@@ -140,7 +143,11 @@ public sealed class ScoringRecommender : INextItemRecommender, INextItemScorer, 
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _context.Dispose();
+    public void Dispose()
+    {
+        _items?.Dispose();
+        _context.Dispose();
+    }
 
     // Leaves the last hidden state of each history in _hidden, [users, H].
     private void ReadHistories(int[][] histories)
