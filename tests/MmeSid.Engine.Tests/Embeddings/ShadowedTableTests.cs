@@ -134,13 +134,13 @@ public sealed class ShadowedTableTests : IDisposable
 
         public int CallsAtOnce => 1;
 
-        public bool TakesShadows => takes;
+        public bool TakesShadows(ShadowFormat format) => takes;
 
         public IDisposable? Pin(RowMatrix rows) => null;
 
         public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors) => inner.Encode(rows, codes, squaredErrors);
 
-        public EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+        public EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes)
         {
             Shadows += shadow.Count;
             using var rows = new RowMatrix(shadow.Count, shadow.Dimension);
