@@ -33,6 +33,9 @@ public static class ShadowFormats
 
     private const int kLargest = 127;
 
+    // Of float16.
+    private const int kExponent = 31;
+
     // Bits of a float32 that a step leaves zero: its product with 7 bits is exact then.
     private const uint kZeroBits = 0x7F;
 
@@ -81,6 +84,20 @@ public static class ShadowFormats
         Multiply(step, MemoryMarshal.Cast<byte, sbyte>(shadow[kInt8HeadBytes..]), row);
         bool isExact = (BitConverter.SingleToUInt32Bits(step) & kZeroBits) == 0 && float.IsFinite(step * (kLargest + 1));
         return isExact && error >= 0 ? error : double.PositiveInfinity;
+    }
+
+    /// <summary>What each value of a row may be off where the format tells: half a unit in the last place of a float16.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="shadow"><see cref="RowBytes"/>, a row that <see cref="Widen"/> knows a bound of.</param>
+    /// <param name="errors">[d]; for int8, which knows no more than the step, empty.</param>
+    internal static void Errors(this ShadowFormat format, ReadOnlySpan<byte> shadow, Span<float> errors)
+    {
+        if (errors.IsEmpty)
+            return;
+        CheckLengths(format, errors.Length, shadow.Length);
+        ReadOnlySpan<ushort> values = MemoryMarshal.Cast<byte, ushort>(shadow);
+        for (int i = 0; i < values.Length; i++)
+            errors[i] = BitConverter.UInt32BitsToSingle((uint)(Math.Max((values[i] >> 10) & kExponent, 1) + 127 - 26) << 23);
     }
 
     private static void CheckLengths(ShadowFormat format, int dimension, int bytes)
@@ -159,7 +176,7 @@ public static class ShadowFormats
     // σ of float16. 4^(max(e, 1) − 26) is the float32 of biased exponent 127 + 2 (max(e, 1) − 26).
     private static double HalfUnits(ReadOnlySpan<ushort> values)
     {
-        const int kBias = 127 - 2 * 26, kExponent = 31, kInfinite = kExponent << 10;
+        const int kBias = 127 - 2 * 26, kInfinite = kExponent << 10;
         Vector256<float> low = Vector256<float>.Zero, high = low;
         Vector256<ushort> largest = Vector256<ushort>.Zero;
         ref ushort from = ref MemoryMarshal.GetReference(values);

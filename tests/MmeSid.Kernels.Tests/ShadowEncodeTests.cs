@@ -36,9 +36,12 @@ public sealed class ShadowEncodeTests
     [Theory, MemberData(nameof(All))]
     public void Rows_on_the_wrong_side_of_their_shadow_keep_their_codes(SimdScreen screen, ShadowFormat format)
     {
-        foreach ((PlanKind kind, Cases.EncodeData data) in new[] { (PlanKind.Residual, Cases.EncodeData.LaterNearTies), (PlanKind.Residual, Cases.EncodeData.NearTies), (PlanKind.PrefixSemantic, Cases.EncodeData.NearTies) })
+        // 97 dimensions are more than a prefix.
+        foreach ((PlanKind kind, Cases.EncodeData data, int d) in from d in (int[])[8, 97]
+                                                                 from pair in new[] { (PlanKind.Residual, Cases.EncodeData.LaterNearTies), (PlanKind.Residual, Cases.EncodeData.NearTies), (PlanKind.PrefixSemantic, Cases.EncodeData.NearTies) }
+                                                                 select (pair.Item1, pair.Item2, d))
         {
-            const int n = 2000, d = 8;
+            const int n = 1000;
             Cases.EncodeCase pattern = new(kind, data, n, d, [12, 12]);
             float[] rows = pattern.Values();
             // Steps of every size that a shadow rounds away, to either side of the border.
@@ -86,6 +89,39 @@ public sealed class ShadowEncodeTests
 
             Assert.Equal(Oracle(plan, row), Encode(new SimdBackend(1, screen), plan, row, format).Codes);
         }
+    }
+
+    /// <summary>What the shadow lost stands in the direction of the right codeword, all of it, in the dimensions that a prefix keeps.</summary>
+    [Theory, MemberData(nameof(All))]
+    public void A_row_that_lost_its_code_in_many_dimensions_keeps_it(SimdScreen screen, ShadowFormat format)
+    {
+        const int d = 128, inside = 64;
+        // A last place of float16 beside 1.5; an int8 step that one value makes, where no codeword differs.
+        (float around, float unit) = format == ShadowFormat.Float16 ? (1.5f, 1f / 1024) : (0, 1);
+        // Two codewords on opposite sides, and far ones that make the first dimensions the prefix.
+        var codewords = new List<float>([.. Codeword(_ => 1), .. Codeword(_ => -1)]);
+        for (int i = 0; i < inside; i++)
+            codewords.AddRange([.. Codeword(j => j == i ? 256 : 0), .. Codeword(j => j == i ? -256 : 0)]);
+        var rows = new List<float>();
+        var shadow = new List<float>();
+        for (float share = 0.1f; share < 0.95f; share += 0.02f)
+        {
+            // Integers 0 and −1 say the second; 0.49 more of each says the first.
+            rows.AddRange(Row(j => Integer(j, share) + 0.49f));
+            shadow.AddRange(Row(j => Integer(j, share)));
+        }
+        EncodePlan plan = new(PlanKind.Residual, d, [[.. codewords]]);
+        Assert.Equal(shadow, Narrow.ShadowValues(Narrow.Shadow([.. rows], d, format), d, format));
+        Assert.All(Oracle(plan, [.. rows]), code => Assert.Equal(0, code));
+        Assert.All(Oracle(plan, [.. shadow]), code => Assert.Equal(1, code));
+
+        Assert.All(Encode(new SimdBackend(1, screen), plan, [.. rows], format).Codes, code => Assert.Equal(0, code));
+
+        float Integer(int j, float share) => j < share * 0.49f * inside ? -1 : 0;
+
+        IEnumerable<float> Codeword(Func<int, float> value) => Enumerable.Range(0, d).Select(j => j < inside ? around + unit * value(j) : 0);
+
+        IEnumerable<float> Row(Func<int, float> value) => Enumerable.Range(0, d).Select(j => j < inside ? around + unit * value(j) : j == d - 1 && format == ShadowFormat.Int8 ? 127 : 0);
     }
 
     [Theory, MemberData(nameof(All))]

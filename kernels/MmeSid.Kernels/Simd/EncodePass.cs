@@ -67,7 +67,7 @@ internal abstract class EncodePass<TWorkspace>(EncodePlan plan, double[] largest
         try
         {
             int levels = plan.Levels;
-            float[] row = new float[plan.Dimension];
+            float[] row = new float[plan.Dimension], errorsOfValues = shadow.Format == ShadowFormat.Float16 ? new float[plan.Dimension] : [];
             // Tables are looked up for open rows, too.
             codes.Clear();
             for (int i = 0; i < shadow.Count; i++)
@@ -88,15 +88,22 @@ internal abstract class EncodePass<TWorkspace>(EncodePlan plan, double[] largest
                         continue;
                     Span<ushort> path = codes.Slice(i * levels, level + 1);
                     Span<int> left = Left(workspace, i, path, level, ref report);
-                    if (left.Length != 1)
+                    int code = left.Length == 1 ? left[0] : -1;
+                    if (left.Length > 1)
+                    {
+                        double error = shadow.Format.Widen(shadow[i], row);
+                        shadow.Format.Errors(shadow[i], errorsOfValues);
+                        code = workspace.Recheck.Prove(row, error, errorsOfValues, path, level, left);
+                    }
+                    if (code < 0)
                     {
                         open[i] = true;
                         workspace.Errors[i] = double.PositiveInfinity;
                         continue;
                     }
-                    path[level] = (ushort)left[0];
+                    path[level] = (ushort)code;
                     if (level + 1 < levels)
-                        Advance(workspace, i, level, path[level]);
+                        Advance(workspace, i, level, code);
                 }
             }
             report += new EncodeReport((long)shadow.Count * levels, open.Count(true), 0, 0);
