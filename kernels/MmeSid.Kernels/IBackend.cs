@@ -113,7 +113,7 @@ public interface IEncoder : IDisposable
     /// <param name="shadow">[n, d]: each row as <see cref="ShadowFormats.Round"/> rounds it.</param>
     /// <param name="readRow">Reads a row, finite values; may be called by several threads at once.</param>
     /// <param name="codes">[n, L] what <see cref="Encode(RowView, Span{ushort}, Span{float})"/> gives for the rows.</param>
-    /// <returns>How many decisions the shadow left open; what was open behind that is that of the rows themselves.</returns>
+    /// <returns>How many decisions the shadow left open (as re-checked), and what was re-checked of the rows that were read for them (candidates, exact decisions).</returns>
     /// <exception cref="ArgumentException">A length does not fit.</exception>
     EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes)
     {

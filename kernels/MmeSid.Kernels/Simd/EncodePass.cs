@@ -153,7 +153,7 @@ internal interface IEncodePass : IDisposable
     /// <param name="shadow">[n, d], n at most <see cref="RowsPerBlock"/>.</param>
     /// <param name="codes">[n, L].</param>
     /// <param name="open">[n] whether the row itself must be read.</param>
-    /// <param name="report">Decisions, one to re-check for each row that is open, and what its integers left open are added.</param>
+    /// <param name="report">Decisions, one to re-check for each row that is open, and what the integers of its shadow left open are added.</param>
     void EncodeShadow(ShadowRows shadow, Span<ushort> codes, Span<bool> open, ref EncodeReport report);
 }
 

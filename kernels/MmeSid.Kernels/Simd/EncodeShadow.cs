@@ -5,8 +5,9 @@ namespace MmeSid.Kernels.Simd;
 /// <code>
 ///   in    shadow (n, d) float16 or int8 · what reads a row · plan
 ///   out   codes (n, L) u16
-///   does  blocks of shadow rows are widened to float32 and screened by a pass as rows are, σ added to the error of their operands; rows of which every level
-///         has one survivor are proven, the others are read, gathered into blocks, and encoded from themselves by the same pass
+///   does  blocks of shadow rows are widened to float32 and screened by a pass as rows are, σ added to the error of their operands; a level is proven where one code
+///         survives, or where distances say that one is nearest whatever the shadow lost (Recheck.Prove); a row with a level that is not is read, gathered into
+///         blocks with others, and encoded from itself by the same pass
 ///   why   while codes agree the residuals of x and x̃ differ by x − x̃, so s[k] by 2|(x − x̃)·w[k]| ≤ 2σ‖w[k]‖ (docs/exactness.md §8)
 ///   work  a block of either kind belongs to one worker; several read rows at once, and what a row gets depends on nothing but the row
 /// </code>
