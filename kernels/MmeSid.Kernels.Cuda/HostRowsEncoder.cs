@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace MmeSid.Kernels.Cuda;
 
 /// <summary>An encoder that takes rows from the host in whatever form they are stored: arguments are checked and memory is fixed here, once for all forms.</summary>
@@ -9,7 +11,7 @@ internal abstract class HostRowsEncoder : IEncoder
 
     public bool TakesNarrowRows => true;
 
-    public bool TakesShadows => true;
+    public bool TakesShadows(ShadowFormat format) => format == ShadowFormat.Float16;
 
     public abstract IDisposable? Pin(RowMatrix rows);
 
@@ -27,11 +29,17 @@ internal abstract class HostRowsEncoder : IEncoder
             return Encode(new HostRows(first, rows), codes, squaredErrors);
     }
 
-    public unsafe EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+    public unsafe EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes)
     {
         EncodeArguments.Check(Plan, shadow.Count, shadow.Dimension, codes, default);
-        fixed (ushort* first = shadow.Bits)
-            return Encode(new HostRows(first, shadow, isShadow: true), codes, default, readRow);
+        if (!TakesShadows(shadow.Format))
+        {
+            using RowMatrix rows = shadow.ReadRows(readRow);
+            return Encode(rows.View(0, shadow.Count), codes);
+        }
+        var halves = new NarrowRows(MemoryMarshal.Cast<byte, ushort>(shadow.Bytes), shadow.Dimension, NarrowElement.Float16);
+        fixed (ushort* first = halves.Bits)
+            return Encode(new HostRows(first, halves, isShadow: true), codes, default, readRow);
     }
 
     /// <summary>The same for arguments that have been checked.</summary>

@@ -111,23 +111,21 @@ public interface IEncoder : IDisposable
     bool TakesNarrowRows => false;
 
     /// <summary>
-    /// Whether <see cref="EncodeShadow"/> reads few of the rows; otherwise it reads all of them, and who has a shadow had better leave it where it is.
+    /// Whether <see cref="EncodeShadow"/> reads only what a shadow of this format leaves open; otherwise it reads all rows, and who has a shadow had better leave it where it is.
     /// </summary>
-    bool TakesShadows => false;
+    bool TakesShadows(ShadowFormat format) => false;
 
     /// <summary>
     /// Exact codes of float32 rows from their shadow: what the shadow leaves undecided is encoded from the row itself.
     /// </summary>
-    /// <param name="shadow">[n, d] <see cref="NarrowElement.Float16"/>: each value of the rows rounded to nearest-even, ±∞ where it overflows.</param>
+    /// <param name="shadow">[n, d]: each row as <see cref="ShadowFormats.Round"/> rounds it.</param>
     /// <param name="readRow">Reads a row, finite values; may be called by several threads at once.</param>
     /// <param name="codes">[n, L] what <see cref="Encode(RowView, Span{ushort}, Span{float})"/> gives for the rows.</param>
-    /// <returns>How many decisions had to be re-checked.</returns>
+    /// <returns>How many decisions the shadow left open (as re-checked), and what was re-checked of the rows that were read for them (candidates, exact decisions).</returns>
     /// <exception cref="ArgumentException">A length does not fit.</exception>
-    EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes)
+    EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes)
     {
-        using var rows = new RowMatrix(shadow.Count, shadow.Dimension);
-        for (int row = 0; row < shadow.Count; row++)
-            readRow(row, rows.Rows(row, 1));
+        using RowMatrix rows = shadow.ReadRows(readRow);
         return Encode(rows.View(0, shadow.Count), codes);
     }
 

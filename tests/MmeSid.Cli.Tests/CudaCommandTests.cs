@@ -87,6 +87,14 @@ public sealed class CudaCommandTests : IDisposable
             shadowed.Succeeded();
             Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
         }
+        // int8 is for simd: here the table is read, with a line that says so.
+        string bytes = _scratch["bytes.npy"];
+        Mmesid.Run("shadow", "--embeddings", table, "--format", "int8", "--out", bytes).Succeeded();
+        Mmesid.Run("train", "psrq", "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force").Succeeded();
+        string[] both = ["assign", "--bundle", _scratch["B"], "--embeddings", table, "--force", "--out"];
+        Mmesid.Run([.. both, _scratch["simd.npy"], "--backend", "simd"]).Succeeded();
+        Mmesid.RunWith(kVariable, driver, [.. both, _scratch["cuda.npy"], "--shadow", bytes, "--backend", "cuda"]).Succeeded();
+        Assert.Equal(File.ReadAllBytes(_scratch["simd.npy"]), File.ReadAllBytes(_scratch["cuda.npy"]));
         Mmesid.Run("train", "vq", "--embeddings", table, "--codes", "16", "--out", _scratch["B"], "--force").Succeeded();
         _scratch.Table("x.npy", 600, 24, seed: 2);
         Mmesid.RunWith(kVariable, driver, "assign", "--bundle", _scratch["B"], "--embeddings", table, "--shadow", half, "--out", _scratch["c.npy"], "--backend", "cuda")

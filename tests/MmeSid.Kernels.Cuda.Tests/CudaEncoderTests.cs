@@ -68,15 +68,16 @@ public sealed class CudaEncoderTests
         for (int i = 0; i < rows.Length; i++)
             rows[i] += MathF.ScaleB(rows[i], -12 - i % 9) * (i % 2 == 0 ? 1 : -1);
         EncodePlan plan = pattern.Plan();
-        ushort[] shadow = Narrow.Shadow(rows), expected = new ushort[n * 2], ofShadow = new ushort[n * 2], actual = new ushort[n * 2];
+        byte[] shadow = Narrow.Shadow(rows, d, ShadowFormat.Float16);
+        ushort[] expected = new ushort[n * 2], ofShadow = new ushort[n * 2], actual = new ushort[n * 2];
         using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
         oracle.Encode(new RowView(rows, d), expected);
-        oracle.Encode(new NarrowRows(shadow, d, NarrowElement.Float16), ofShadow);
+        oracle.Encode(new RowView(Narrow.ShadowValues(shadow, d, ShadowFormat.Float16), d), ofShadow);
         Assert.InRange(expected.Zip(ofShadow).Count(pair => pair.First != pair.Second), n / 20, n);
         foreach ((ScreenKind screen, bool shareOperand) in Screens.Kinds.SelectMany(each => ((bool[])[false, true]).Select(share => (each, share))))
         {
             using IEncoder encoder = Backends.Cuda(Screen.Default(screen).Name, shareOperand).CreateEncoder(plan);
-            encoder.EncodeShadow(new NarrowRows(shadow, d, NarrowElement.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual);
+            encoder.EncodeShadow(new ShadowRows(shadow, d, ShadowFormat.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual);
             Assert.Equal(expected, actual);
         }
     }
@@ -91,15 +92,16 @@ public sealed class CudaEncoderTests
             // The border is hardly nearer to the value than the row, which is hardly nearer than the next value.
             float border = value + sign * unit / 2 * (1 - 1f / 512), row = value + sign * unit / 2 * (1 - 1f / 1024);
             EncodePlan plan = new(PlanKind.Residual, 1, [[border - 4 * unit, border + 4 * unit]]);
-            ushort[] shadow = Narrow.Shadow([row]), expected = new ushort[1], actual = new ushort[1];
-            Assert.Equal(value, Narrow.Values(shadow, NarrowElement.Float16)[0]);
+            byte[] shadow = Narrow.Shadow([row], 1, ShadowFormat.Float16);
+            ushort[] expected = new ushort[1], actual = new ushort[1];
+            Assert.Equal(value, Narrow.ShadowValues(shadow, 1, ShadowFormat.Float16)[0]);
             using IEncoder oracle = new ScalarBackend().CreateEncoder(plan);
             oracle.Encode(new RowView([row], 1), expected);
             Assert.Equal(sign > 0 ? 1 : 0, expected[0]);
             foreach (ScreenKind kind in Screens.Kinds)
             {
                 using IEncoder encoder = Backends.Cuda(Screen.Default(kind).Name).CreateEncoder(plan);
-                encoder.EncodeShadow(new NarrowRows(shadow, 1, NarrowElement.Float16), (_, to) => to[0] = row, actual);
+                encoder.EncodeShadow(new ShadowRows(shadow, 1, ShadowFormat.Float16), (_, to) => to[0] = row, actual);
                 Assert.Equal(expected, actual);
             }
         }
@@ -111,8 +113,9 @@ public sealed class CudaEncoderTests
         float[] rows = s_case.Values();
         int read = 0;
         using IEncoder encoder = Backends.Cuda("screen_float16_128x128").CreateEncoder(s_case.Plan());
-        Assert.True(encoder.TakesShadows);
-        encoder.EncodeShadow(new NarrowRows(Narrow.Shadow(rows), 40, NarrowElement.Float16), (row, to) =>
+        Assert.True(encoder.TakesShadows(ShadowFormat.Float16));
+        Assert.False(encoder.TakesShadows(ShadowFormat.Int8));
+        encoder.EncodeShadow(new ShadowRows(Narrow.Shadow(rows, 40, ShadowFormat.Float16), 40, ShadowFormat.Float16), (row, to) =>
         {
             Interlocked.Increment(ref read);
             rows.AsSpan(row * 40, 40).CopyTo(to);

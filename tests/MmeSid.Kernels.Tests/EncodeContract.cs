@@ -165,8 +165,12 @@ public abstract class EncodeContract(IBackend backend)
         }
     }
 
-    [Theory, InlineData(1), InlineData(2)]
-    public void Codes_from_a_shadow_are_those_of_the_rows(int beam)
+    [Theory]
+    [InlineData(ShadowFormat.Float16, 1)]
+    [InlineData(ShadowFormat.Float16, 2)]
+    [InlineData(ShadowFormat.Int8, 1)]
+    [InlineData(ShadowFormat.Int8, 2)]
+    public void Codes_from_a_shadow_are_those_of_the_rows(ShadowFormat format, int beam)
     {
         foreach (Cases.EncodeCase encodeCase in Cases.EncodeTests.Where(encodeCase => encodeCase.Rows <= 130 && encodeCase.Dimension <= 66 && encodeCase.Codes.Max() <= 100))
         {
@@ -177,7 +181,7 @@ public abstract class EncodeContract(IBackend backend)
 
             var actual = new Guarded<ushort>(codes.Length, 0xBEEF);
             using IEncoder encoder = backend.CreateEncoder(plan, new() { Beam = beam });
-            EncodeReport report = encoder.EncodeShadow(new NarrowRows(Narrow.Shadow(rows), d, NarrowElement.Float16), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual.Span);
+            EncodeReport report = encoder.EncodeShadow(new ShadowRows(Narrow.Shadow(rows, d, format), d, format), (row, to) => rows.AsSpan(row * d, d).CopyTo(to), actual.Span);
 
             Assert.Equal(codes.Length, report.Decisions);
             Assert.True(codes.AsSpan().SequenceEqual(actual.Check()), $"{encodeCase}");

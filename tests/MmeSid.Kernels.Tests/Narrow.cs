@@ -8,8 +8,25 @@ public static class Narrow
         ? BitConverter.HalfToUInt16Bits((Half)Math.Clamp(value, -65504f, 65504f))
         : (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16));
 
-    /// <summary>The nearest float16, ±∞ where it overflows.</summary>
-    public static ushort[] Shadow(float[] values) => Array.ConvertAll(values, value => BitConverter.HalfToUInt16Bits((Half)value));
+    /// <summary>The shadow of rows of dimension d.</summary>
+    public static byte[] Shadow(float[] values, int dimension, ShadowFormat format)
+    {
+        int rowBytes = format.RowBytes(dimension);
+        byte[] shadow = new byte[values.Length / dimension * rowBytes];
+        for (int i = 0; i < values.Length / dimension; i++)
+            format.Round(values.AsSpan(i * dimension, dimension), shadow.AsSpan(i * rowBytes, rowBytes));
+        return shadow;
+    }
+
+    /// <summary>What a shadow says of its rows.</summary>
+    public static float[] ShadowValues(byte[] shadow, int dimension, ShadowFormat format)
+    {
+        var rows = new ShadowRows(shadow, dimension, format);
+        float[] values = new float[rows.Count * dimension];
+        for (int i = 0; i < rows.Count; i++)
+            format.Widen(rows[i], values.AsSpan(i * dimension, dimension));
+        return values;
+    }
 
     public static float[] Values(ushort[] bits, NarrowElement element) => Array.ConvertAll(bits, value => element == NarrowElement.Float16
         ? (float)BitConverter.UInt16BitsToHalf(value)

@@ -26,7 +26,7 @@ internal static class GpuStreamSuite
             new("pinned float32 rows", sizeof(float), rows, (encoder, codes) => encoder.Encode(rows.View(0, n), codes)),
             new("float32 rows, not pinned", sizeof(float), null, (encoder, codes) => encoder.Encode(rows.View(0, n), codes)),
             new("pinned float16 shadows of float32 rows", sizeof(ushort), shadow, (encoder, codes) =>
-                encoder.EncodeShadow(new NarrowRows(Bits(shadow), dimension, NarrowElement.Float16), (row, to) => rows.Rows(row, 1).CopyTo(to), codes)),
+                encoder.EncodeShadow(new ShadowRows(MemoryMarshal.AsBytes(Bits(shadow)), dimension, ShadowFormat.Float16), (row, to) => rows.Rows(row, 1).CopyTo(to), codes)),
         ];
         foreach ((int levels, int codeCount) in context.Quick ? [(3, 32)] : new[] { (4, 256), (3, 4096) })
         {

@@ -83,18 +83,33 @@ internal sealed class SimdEncoder : IEncoder
 
     public string Screen => _chosen?.Name ?? "";
 
+    public bool TakesShadows(ShadowFormat format) => true;
+
     public EncodeReport Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         EncodeArguments.Check(_plan, rows, codes, squaredErrors);
+        return Encode(new Work { Rows = rows, Codes = codes, SquaredErrors = squaredErrors });
+    }
+
+    public EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ArgumentNullException.ThrowIfNull(readRow);
+        EncodeArguments.Check(_plan, shadow.Count, shadow.Dimension, codes, default);
+        return Encode(new Work { Shadow = shadow, ReadRow = readRow, Codes = codes });
+    }
+
+    private EncodeReport Encode(Work work)
+    {
         EncodeReport report = default;
         int tried = 0;
         if (_chosen is null)
         {
             lock (_trying)
-                tried = Try(rows, codes, squaredErrors, ref report);
+                tried = Try(work, ref report);
         }
-        return report + Run(_chosen ?? _float!, rows, codes, squaredErrors, tried, rows.Count - tried);
+        return report + Run(_chosen ?? _float!, work, tried, work.Count - tried);
     }
 
     public void Dispose()
@@ -148,13 +163,13 @@ internal sealed class SimdEncoder : IEncoder
     }
 
     // Encodes the first rows by one pass after the other, over several calls where one has too few; returns how many rows that were.
-    private int Try(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ref EncodeReport report)
+    private int Try(Work work, ref EncodeReport report)
     {
-        _rowsSeen += rows.Count;
+        _rowsSeen += work.Count;
         if (_rowsSeen < (long)kTrialsWorth * _trialRows)
             return 0;
         int tried = 0;
-        while (_chosen is null && rows.Count - tried >= _warmRows + _trialRows)
+        while (_chosen is null && work.Count - tried >= _warmRows + _trialRows)
         {
             if (NextTrial() is not { } trial)
             {
@@ -163,11 +178,11 @@ internal sealed class SimdEncoder : IEncoder
             }
             if (trial.Count == 0)
             {
-                report += Run(trial.Pass, rows, codes, squaredErrors, tried, _warmRows);
+                report += Run(trial.Pass, work, tried, _warmRows);
                 tried += _warmRows;
             }
             long start = Stopwatch.GetTimestamp();
-            report += Run(trial.Pass, rows, codes, squaredErrors, tried, _trialRows);
+            report += Run(trial.Pass, work, tried, _trialRows);
             trial.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
             tried += _trialRows;
         }
@@ -198,9 +213,30 @@ internal sealed class SimdEncoder : IEncoder
         _trials.Clear();
     }
 
-    private EncodeReport Run(IEncodePass pass, RowView rows, Span<ushort> codes, Span<float> squaredErrors, int first, int count) =>
-        EncodeBlocks.Run(_plan.Levels, rows.Slice(first, count), codes.Slice(first * _plan.Levels, count * _plan.Levels),
-            squaredErrors.IsEmpty ? default : squaredErrors.Slice(first, count), pass.RowsPerBlock, _threads, pass.Encode, first);
+    private EncodeReport Run(IEncodePass pass, Work work, int first, int count)
+    {
+        Span<ushort> codes = work.Codes.Slice(first * _plan.Levels, count * _plan.Levels);
+        if (work.ReadRow is not null)
+            return ShadowBlocks.Run(_plan.Levels, work.Shadow.Slice(first, count), work.ReadRow, codes, pass, _threads, first);
+        return EncodeBlocks.Run(_plan.Levels, work.Rows.Slice(first, count), codes,
+            work.SquaredErrors.IsEmpty ? default : work.SquaredErrors.Slice(first, count), pass.RowsPerBlock, _threads, pass.Encode, first);
+    }
+
+    // Rows, or their shadow and what reads them.
+    private readonly ref struct Work
+    {
+        public RowView Rows { get; init; }
+
+        public ShadowRows Shadow { get; init; }
+
+        public ReadRow? ReadRow { get; init; }
+
+        public Span<ushort> Codes { get; init; }
+
+        public Span<float> SquaredErrors { get; init; }
+
+        public int Count => ReadRow is null ? Rows.Count : Shadow.Count;
+    }
 
     // What a pass took for the trial's rows, at best.
     private sealed class Trial(IEncodePass pass)

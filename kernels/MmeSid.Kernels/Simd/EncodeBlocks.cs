@@ -25,6 +25,9 @@ internal static unsafe class EncodeBlocks
     public static int RowsPerBlock(int stride)
         => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
 
+    /// <summary>The same for a given number of rows: few are spread over all threads rather than left in one block.</summary>
+    public static int RowsPerBlock(int count, int rowsPerBlock, int threads) => Math.Min(rowsPerBlock, Product.PaddedRows((count - 1) / (kBlocksPerThread * threads) + 1));
+
     /// <summary>Calls <paramref name="encode"/> for every block; codes and errors of a row depend on nothing but the row.</summary>
     /// <remarks>Rows are the <paramref name="startRow"/>-th and following of a whole when an error names one.</remarks>
     /// <exception cref="ArgumentException">A value is not finite: the first in row order is named.</exception>
@@ -33,8 +36,7 @@ internal static unsafe class EncodeBlocks
         int n = rows.Count, d = rows.Dimension, stride = rows.Stride;
         if (n == 0)
             return default;
-        // Few rows are spread over all threads rather than left in one block.
-        int perBlock = Math.Min(rowsPerBlock, Product.PaddedRows((n - 1) / (kBlocksPerThread * threads) + 1));
+        int perBlock = RowsPerBlock(n, rowsPerBlock, threads);
         int blocks = (n - 1) / perBlock + 1;
         var reports = new EncodeReport[blocks];
         bool allFinite = true;

@@ -60,6 +60,61 @@ internal abstract class EncodePass<TWorkspace>(EncodePlan plan, double[] largest
     }
 
     /// <inheritdoc/>
+    public void EncodeShadow(ShadowRows shadow, Span<ushort> codes, Span<bool> open, ref EncodeReport report)
+    {
+        if (!_idle.TryTake(out TWorkspace? workspace))
+            workspace = CreateWorkspace(new Recheck(plan, largestNorms));
+        try
+        {
+            int levels = plan.Levels;
+            float[] row = new float[plan.Dimension], errorsOfValues = shadow.Format == ShadowFormat.Float16 ? new float[plan.Dimension] : [];
+            // Tables are looked up for open rows, too.
+            codes.Clear();
+            for (int i = 0; i < shadow.Count; i++)
+            {
+                double error = shadow.Format.Widen(shadow[i], row);
+                if (open[i] = !double.IsFinite(error))
+                    Array.Clear(row);
+                SetOperand(workspace, i, row);
+                // ‖x̂ − x‖ ≤ ‖x̂ − x̃‖ + ‖x̃ − x‖. An infinite one keeps the screen from the row.
+                workspace.Errors[i] += error;
+            }
+            for (int level = 0; level < levels; level++)
+            {
+                Screen(workspace, shadow.Count, level, codes, ahead: default);
+                for (int i = 0; i < shadow.Count; i++)
+                {
+                    if (open[i])
+                        continue;
+                    Span<ushort> path = codes.Slice(i * levels, level + 1);
+                    Span<int> left = Left(workspace, i, path, level, ref report);
+                    int code = left.Length == 1 ? left[0] : -1;
+                    if (left.Length > 1)
+                    {
+                        double error = shadow.Format.Widen(shadow[i], row);
+                        shadow.Format.Errors(shadow[i], errorsOfValues);
+                        code = workspace.Recheck.Prove(row, error, errorsOfValues, path, level, left);
+                    }
+                    if (code < 0)
+                    {
+                        open[i] = true;
+                        workspace.Errors[i] = double.PositiveInfinity;
+                        continue;
+                    }
+                    path[level] = (ushort)code;
+                    if (level + 1 < levels)
+                        Advance(workspace, i, level, code);
+                }
+            }
+            report += new EncodeReport((long)shadow.Count * levels, open.Count(true), 0, 0);
+        }
+        finally
+        {
+            _idle.Add(workspace);
+        }
+    }
+
+    /// <inheritdoc/>
     public virtual void Dispose()
     {
         while (_idle.TryTake(out TWorkspace? workspace))
@@ -93,6 +148,13 @@ internal interface IEncodePass : IDisposable
 
     /// <summary>As <see cref="EncodeBlock"/>.</summary>
     bool Encode(RowView rows, Span<ushort> codes, Span<float> squaredErrors, ReadOnlySpan<float> ahead, ref EncodeReport report);
+
+    /// <summary>Codes of a block of rows that their shadow proves (docs/exactness.md §8); the others are open, and what stands in their codes is nobody's.</summary>
+    /// <param name="shadow">[n, d], n at most <see cref="RowsPerBlock"/>.</param>
+    /// <param name="codes">[n, L].</param>
+    /// <param name="open">[n] whether the row itself must be read.</param>
+    /// <param name="report">Decisions, one to re-check for each row that is open, and what the integers of its shadow left open are added.</param>
+    void EncodeShadow(ShadowRows shadow, Span<ushort> codes, Span<bool> open, ref EncodeReport report);
 }
 
 /// <summary>The buffers of one worker.</summary>

@@ -10,6 +10,9 @@ namespace MmeSid.Kernels.Simd;
 /// </summary>
 internal sealed class Recheck
 {
+    // More are not worth a look: of so many a shadow hardly proves one.
+    private const int kMostToProve = 256;
+
     private readonly EncodePlan _plan;
     private readonly ExactOrder _exact;
     private readonly double[] _target;
@@ -86,6 +89,66 @@ internal sealed class Recheck
         }
         report += new EncodeReport(0, 1, count, exactly ? 1 : 0);
         return best;
+    }
+
+    /// <summary>
+    /// The code of <paramref name="level"/> of a row x that is known by its shadow x̃, or −1 where that proves none. Distances of two codes differ between x and x̃ by
+    /// 2|(x − x̃)·(w_j − w_k)|, mostly far less than by what a screen must allow for each (docs/exactness.md §8).
+    /// </summary>
+    /// <param name="shadow">x̃, [d].</param>
+    /// <param name="error">σ ≥ ‖x − x̃‖.</param>
+    /// <param name="errors">[d] at least |x_i − x̃_i|, or empty.</param>
+    /// <param name="path">[level + 1]; the codes before the level are read.</param>
+    /// <param name="level">l.</param>
+    /// <param name="candidates">At least one; x's is among them.</param>
+    public int Prove(ReadOnlySpan<float> shadow, double error, ReadOnlySpan<float> errors, ReadOnlySpan<ushort> path, int level, ReadOnlySpan<int> candidates)
+    {
+        if (candidates.Length > kMostToProve)
+            return -1;
+        int width = _plan.CodewordWidth(level);
+        SetTarget(shadow, path[..level], width);
+        double magnitude = _rowNorm + _normsUpTo[level];
+        ReadOnlySpan<float> codebook = _plan.Codebook(level);
+        Span<double> distances = stackalloc double[candidates.Length];
+        for (int i = 0; i < candidates.Length; i++)
+            distances[i] = SquaredDistance(_target.AsSpan(0, width), codebook.Slice(candidates[i] * width, width));
+        int best = TensorPrimitives.IndexOfMin<double>(distances);
+        double bestBound = Bounds.SquaredDistance(width, level, magnitude, distances[best]);
+        for (int i = 0; i < candidates.Length; i++)
+        {
+            if (i == best)
+                continue;
+            double moved = 2 * Bounds.Slack * Moved(_plan.Codeword(level, candidates[i]), _plan.Codeword(level, candidates[best]), error, errors);
+            if (!(distances[i] - distances[best] > moved + bestBound + Bounds.SquaredDistance(width, level, magnitude, distances[i])))
+                return -1;
+        }
+        return candidates[best];
+    }
+
+    // At least |(x − x̃)·(left − right)|: by each value, or by the norm.
+    private static double Moved(ReadOnlySpan<float> left, ReadOnlySpan<float> right, double error, ReadOnlySpan<float> errors)
+    {
+        Vector256<double> sumLow = Vector256<double>.Zero, sumHigh = Vector256<double>.Zero;
+        ref float a = ref MemoryMarshal.GetReference(left);
+        ref float b = ref MemoryMarshal.GetReference(right);
+        ref float weights = ref MemoryMarshal.GetReference(errors);
+        int i = 0;
+        for (; i + 8 <= left.Length; i += 8)
+        {
+            (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.LoadUnsafe(ref a, (nuint)i));
+            (Vector256<double> otherLow, Vector256<double> otherHigh) = Vector256.Widen(Vector256.LoadUnsafe(ref b, (nuint)i));
+            (low, high) = (low - otherLow, high - otherHigh);
+            (Vector256<double> lowFactor, Vector256<double> highFactor) = errors.IsEmpty ? (low, high) : Vector256.Widen(Vector256.LoadUnsafe(ref weights, (nuint)i));
+            sumLow += Vector256.Abs(low * lowFactor);
+            sumHigh += Vector256.Abs(high * highFactor);
+        }
+        double sum = Vector256.Sum(sumLow + sumHigh);
+        for (; i < left.Length; i++)
+        {
+            double difference = (double)left[i] - right[i];
+            sum += Math.Abs(difference * (errors.IsEmpty ? difference : errors[i]));
+        }
+        return errors.IsEmpty ? error * Math.Sqrt(sum) : sum;
     }
 
     /// <summary>

@@ -16,7 +16,7 @@ internal static class AssignCommand
         Option<string> output = OutputOptions.Out("The raw codes, .npy, uint16 [n, L], in the order of the rows. Where several tables are joined, the ids of their rows go beside them: x.items.txt for x.npy.");
         var shadow = new Option<string?>("--shadow")
         {
-            Description = "A float16 shadow of the table, from 'mmesid shadow': a GPU reads it instead and the table itself only where the shadow proves nothing. Same codes.",
+            Description = "A shadow of the table, from 'mmesid shadow': simd (float16, int8) and cuda (float16) read it instead, and the table itself only where the shadow proves nothing. Same codes; for disks that are slower than the search.",
             HelpName = "file",
         };
         var command = new Command("assign", "Assign codes to the rows of a table with the quantizer of a bundle: streaming, exact, any number of rows.")
@@ -34,6 +34,8 @@ internal static class AssignCommand
             SidBundle bundle = SidBundle.Open(tables.Folder);
             using EmbeddingTable table = run.Get(shadow) is { } shadowPath ? OpenShadowed(run, bundle, tables, shadowPath) : tables.Join(run, bundle);
             using IQuantizerEncoder encoder = BundleOptions.CreateEncoder(run, bundle);
+            if (table is ShadowedTable shadowed && !encoder.TakesShadows(shadowed.Format))
+                run.Progress.Note($"{run.Get(shadow)} is not read: this search takes no {OptionName.Of(shadowed.Format)} shadow, the table itself is read instead");
             var writer = new NpyWriter<ushort>(file.Stream, table.Count, bundle.Quantizer.Levels);
             AssignmentReport report = Assignment.Run(run, table, encoder, (_, codes, _) => writer.Write(codes));
             writer.Complete();

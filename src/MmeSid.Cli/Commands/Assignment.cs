@@ -53,6 +53,11 @@ internal static class Assignment
             results.Value("open_share", report.Encoding.OpenShare,
                 $"{ResultSheet.Percent(report.Encoding.OpenShare)} of the decisions were left open by integers, {(report.Encoding.Open > 0 ? (double)report.Encoding.OpenCandidates / report.Encoding.Open : 0):F1} codewords each");
         }
+        if ((run.Verbose || run.Json) && report.OpenRows is { } open)
+        {
+            double share = report.Rows > 0 ? (double)open / report.Rows : 0;
+            results.Value("open_rows_share", share, $"{ResultSheet.Percent(share)} of the rows were left open by the shadow and read from the table");
+        }
         // A shadow does not tell.
         if (!double.IsNaN(report.SquaredError))
             results.Value("mean_squared_error", report.Rows > 0 ? report.SquaredError / report.Rows : 0, report.Rows > 0 ? $"{report.SquaredError / report.Rows:G6}" : "–");

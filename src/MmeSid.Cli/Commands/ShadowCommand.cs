@@ -2,18 +2,24 @@ using System.CommandLine;
 using MmeSid.Cli.Terminal;
 using MmeSid.Engine.Embeddings;
 using MmeSid.Engine.Files;
+using MmeSid.Kernels;
 
 namespace MmeSid.Cli.Commands;
 
-/// <summary><c>mmesid shadow</c>: a table rounded to float16, from which <c>assign --shadow</c> reads and proves most codes.</summary>
+/// <summary><c>mmesid shadow</c>: a table rounded to float16 or int8, from which <c>assign --shadow</c> reads and proves most codes.</summary>
 internal static class ShadowCommand
 {
     public static Command Create()
     {
-        Option<string> output = OutputOptions.Out("The shadow, .npy, float16 [n, d]; beside it x.npy.json says of which files it was made.");
-        var command = new Command("shadow", "Write a float16 shadow of a float32 table: 'assign --shadow' on a GPU then reads half as many bytes and gives the same codes.")
+        Option<string> output = OutputOptions.Out("The shadow, .npy: float16 [n, d], or of int8 [n] records of step, error and d values; beside it x.npy.json says of which files it was made.");
+        Option<string> format = new Option<string>("--format")
         {
-            output, OutputOptions.Force,
+            Description = "float16, half of the table's bytes and few rows left open, for simd and cuda; or int8, a quarter of them and more rows left open, for simd.",
+            DefaultValueFactory = _ => OptionName.Of(ShadowFormat.Float16),
+        }.AcceptOnlyFromAmong(OptionName.All<ShadowFormat>());
+        var command = new Command("shadow", "Write a smaller copy of a float32 table: 'assign --shadow' reads it, and of the table only what it leaves open, and gives the same codes.")
+        {
+            output, format, OutputOptions.Force,
         };
         TableOptions.AddReading(command);
         command.SetAction(parsed => CommandRun.Execute(parsed, run =>
@@ -22,7 +28,7 @@ internal static class ShadowCommand
             using OutputFile shadow = OutputFile.Create(path, run.Force);
             using OutputFile note = OutputFile.Create(ShadowedTable.NotePath(path), run.Force);
             using EmbeddingTable table = OnlyOne(TableOptions.Open(run));
-            run.Progress.Step("shadow", table.Count, "rows", step => ShadowedTable.Write(table, shadow.Stream, rows => step.Advance(rows), run.Cancellation));
+            run.Progress.Step("shadow", table.Count, "rows", step => ShadowedTable.Write(table, OptionName.Parse<ShadowFormat>(run.Need(format))!.Value, shadow.Stream, rows => step.Advance(rows), run.Cancellation));
             shadow.Commit();
             ShadowedTable.WriteNote(table, path, note.Stream);
             note.Commit();

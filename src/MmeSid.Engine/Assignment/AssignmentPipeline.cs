@@ -22,6 +22,9 @@ public readonly record struct AssignmentReport(long Rows, EncodeReport Encoding,
 {
     /// <summary>What the fast pass calculated in, see <see cref="IQuantizerEncoder.Screen"/>; empty where that is not known.</summary>
     public string Screen { get; init; } = "";
+
+    /// <summary>Rows that a shadow left open, and that were read from the table itself; null where no shadow was read.</summary>
+    public long? OpenRows { get; init; }
 }
 
 /// <summary>
@@ -71,6 +74,7 @@ public static class AssignmentPipeline
         private readonly int _readers;
         private readonly int _encoders;
         private readonly Slot[] _slots;
+        private long _openRows;
 
         public Ring(EmbeddingTable table, IQuantizerEncoder encoder, AssignedRows receive, CancellationToken cancellation)
         {
@@ -78,16 +82,16 @@ public static class AssignmentPipeline
             _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             _levels = encoder.Quantizer.Levels;
             _narrow = encoder.TakesNarrowRows ? table.Narrow : null;
-            _shadowed = encoder.TakesShadows ? table as ShadowedTable : null;
-            bool halved = _narrow is not null || _shadowed is not null;
-            int widest = Math.Max(table.Dimension, _levels);
-            _rowsPerBlock = (int)Math.Clamp(Math.Min(kBytesPerBlock / ((long)widest * (halved ? sizeof(ushort) : sizeof(float))), table.Count), 1, int.MaxValue / widest);
+            _shadowed = table is ShadowedTable shadowed && encoder.TakesShadows(shadowed.Format) ? shadowed : null;
+            int rowBytes = _shadowed?.RowBytes ?? table.Dimension * (_narrow is null ? sizeof(float) : sizeof(ushort));
+            int widest = Math.Max(rowBytes, _levels * sizeof(ushort));
+            _rowsPerBlock = (int)Math.Max(1, Math.Min(kBytesPerBlock / widest, table.Count));
             _blocks = (table.Count + _rowsPerBlock - 1) / _rowsPerBlock;
             _readers = (int)Math.Min(_blocks, Math.Clamp(Environment.ProcessorCount / kCoresPerReader, 1, kMostReaders));
             _encoders = (int)Math.Min(_blocks, encoder.CallsAtOnce);
             _slots = new Slot[Math.Min(_blocks, _readers + _encoders + 1)];
             for (int s = 0; s < _slots.Length; s++)
-                _slots[s] = new Slot(_rowsPerBlock, table.Dimension, _levels, halved, encoder);
+                _slots[s] = new Slot(_rowsPerBlock, rowBytes, _levels, encoder);
         }
 
         public AssignmentReport Run()
@@ -112,7 +116,7 @@ public static class AssignmentPipeline
             }
             EncodeReport report = encoded.Aggregate(default(EncodeReport), (sum, part) => sum + part.Report);
             TimeSpan time = encoded.Aggregate(TimeSpan.Zero, (sum, part) => sum + part.Time) / Math.Max(1, _encoders);
-            return new AssignmentReport(_table.Count, report, squaredError, default, time) { Screen = _encoder.Screen };
+            return new AssignmentReport(_table.Count, report, squaredError, default, time) { Screen = _encoder.Screen, OpenRows = _shadowed is null ? null : _openRows };
         }
 
         private Task Start(Action stage) => Task.Factory.StartNew(() =>
@@ -136,7 +140,7 @@ public static class AssignmentPipeline
                 slot.Free.Wait(_stop.Token);
                 int rows = RowsOf(block);
                 if (_shadowed is not null)
-                    _shadowed.ReadShadow(block * _rowsPerBlock, rows, slot.Bits(rows));
+                    _shadowed.ReadShadow(block * _rowsPerBlock, rows, slot.Bytes(rows));
                 else if (_narrow is null)
                     _table.Read(block * _rowsPerBlock, rows, slot.Values(rows));
                 else
@@ -175,8 +179,12 @@ public static class AssignmentPipeline
             Span<float> errors = slot.SquaredErrors.AsSpan(0, rows);
             if (_shadowed is not null)
             {
-                return _encoder.EncodeShadow(new NarrowRows(slot.Bits(rows), d, NarrowElement.Float16), (row, destination) =>
-                    _shadowed.ReadMaster(firstRow + row, slot.Bits(rows).Slice(row * d, d), destination), codes);
+                int rowBytes = _shadowed.RowBytes;
+                return _encoder.EncodeShadow(new ShadowRows(slot.Bytes(rows), d, _shadowed.Format), (row, destination) =>
+                {
+                    Interlocked.Increment(ref _openRows);
+                    _shadowed.ReadMaster(firstRow + row, slot.Bytes(rows).Slice(row * rowBytes, rowBytes), destination);
+                }, codes);
             }
             return _narrow is { } element
                 ? _encoder.Encode(new NarrowRows(slot.Bits(rows), d, element), codes, errors)
@@ -213,22 +221,23 @@ public static class AssignmentPipeline
     private sealed class Slot : IDisposable
     {
         private readonly RowMatrix _rows;
-        private readonly int _dimension;
+        private readonly int _rowBytes;
         private readonly IDisposable? _pin;
 
-        public Slot(int rows, int dimension, int levels, bool halved, IQuantizerEncoder encoder)
+        public Slot(int rows, int rowBytes, int levels, IQuantizerEncoder encoder)
         {
-            _dimension = dimension;
-            // Two rows of 16 bits take the place of one.
-            _rows = new RowMatrix(halved ? (rows + 1L) / 2 : rows, dimension);
+            _rowBytes = rowBytes;
+            _rows = new RowMatrix(((long)rows * rowBytes + sizeof(float) - 1) / sizeof(float), 1);
             Codes = new ushort[rows * levels];
             SquaredErrors = new float[rows];
             _pin = encoder.Pin(_rows);
         }
 
-        public Span<float> Values(int rows) => _rows.Rows(0, rows);
+        public Span<byte> Bytes(int rows) => MemoryMarshal.AsBytes(_rows.Rows(0, (int)_rows.Count))[..(rows * _rowBytes)];
 
-        public Span<ushort> Bits(int rows) => MemoryMarshal.Cast<float, ushort>(_rows.Rows(0, (rows + 1) / 2))[..(rows * _dimension)];
+        public Span<float> Values(int rows) => MemoryMarshal.Cast<byte, float>(Bytes(rows));
+
+        public Span<ushort> Bits(int rows) => MemoryMarshal.Cast<byte, ushort>(Bytes(rows));
 
         public ushort[] Codes { get; }
 

@@ -1,5 +1,3 @@
-using System.Numerics.Tensors;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Microsoft.Win32.SafeHandles;
 using MmeSid.Engine.Files;
@@ -8,8 +6,8 @@ using MmeSid.Kernels;
 namespace MmeSid.Engine.Embeddings;
 
 /// <summary>
-/// A table of float32 rows with its shadow: a .npy file of the same rows rounded to float16, half as many bytes to read and to hand to a GPU. An encoder finds
-/// most codes in the shadow, with proof, and reads the rows themselves where it proves nothing (<see cref="IEncoder.EncodeShadow"/>).
+/// A table of float32 rows with its shadow: a .npy file of the same rows rounded to float16 or int8 (<see cref="ShadowFormats"/>), half or a quarter as many bytes to
+/// read. An encoder finds codes in the shadow, with proof, and reads the rows themselves where it proves nothing (<see cref="IEncoder.EncodeShadow"/>).
 /// The proof rests on the shadow being the rounding of the rows. A note beside it says which files it was made of; a shadow is refused when one of them, or the
 /// shadow, has another size or time of change than then, and when a row that is compared is not its own rounding: <see cref="kComparedRows"/>
 /// of every block that is read, and all that the encoder leaves open. What it cannot see is a file changed behind the system's back in rows that are not compared.
@@ -21,18 +19,28 @@ public sealed class ShadowedTable : EmbeddingTable
 
     private const int kValuesPerBlock = 1 << 20;
 
+    // Rows that are compared are rounded on the stack up to here.
+    private const int kStackBytes = 8 << 10;
+
     private readonly EmbeddingTable _master;
     private readonly string _path;
     private readonly SafeFileHandle _file;
     private readonly long _dataOffset;
 
-    private ShadowedTable(EmbeddingTable master, string path, SafeFileHandle file, long dataOffset)
+    private ShadowedTable(EmbeddingTable master, string path, ShadowFormat format, SafeFileHandle file, long dataOffset)
     {
         _master = master;
         _path = path;
+        Format = format;
         _file = file;
         _dataOffset = dataOffset;
     }
+
+    /// <summary>What the rows of the shadow are rounded to.</summary>
+    public ShadowFormat Format { get; }
+
+    /// <summary>Bytes of a row of the shadow.</summary>
+    public int RowBytes => Format.RowBytes(Dimension);
 
     /// <inheritdoc/>
     public override string Name => _master.Name;
@@ -63,10 +71,15 @@ public sealed class ShadowedTable : EmbeddingTable
         SafeFileHandle file = File.OpenHandle(path);
         try
         {
-            NpyHeader header = NpyFile.ReadHeader(file, path);
-            if (header.Type != ElementType.Float16 || header.FortranOrder || !header.Shape.SequenceEqual([master.Count, master.Dimension]))
-                throw new InvalidDataException($"{path}: holds {header.Type} {NpyFile.ShapeText([.. header.Shape])}, expected Float16 ({master.Count}, {master.Dimension}) as {master.Name} has");
-            return new ShadowedTable(master, path, file, header.DataOffset);
+            NpyHead head = NpyFile.ReadHead(file, path);
+            foreach (ShadowFormat format in Enum.GetValues<ShadowFormat>())
+            {
+                if (head.Descr != Descr(format, master.Dimension) || head.FortranOrder || !head.Shape.SequenceEqual(Shape(format, master)))
+                    continue;
+                NpyFile.CheckLength(head, checked(master.Count * format.RowBytes(master.Dimension)), OptionName.Of(format), path);
+                return new ShadowedTable(master, path, format, file, head.DataOffset);
+            }
+            throw new InvalidDataException($"{path}: holds no shadow of {master.Count} rows of dimension {master.Dimension} as {master.Name} has: its head says {OneLine.Of(head.Descr)} {NpyFile.ShapeText(head.Shape)}");
         }
         catch
         {
@@ -77,30 +90,32 @@ public sealed class ShadowedTable : EmbeddingTable
 
     /// <summary>Writes the shadow of a table. Its note follows with <see cref="WriteNote"/> when the file has its name.</summary>
     /// <param name="master">The rows, from files.</param>
+    /// <param name="format">What they are rounded to.</param>
     /// <param name="stream">Any writable stream.</param>
     /// <param name="written">Called with the number of rows after each block.</param>
     /// <param name="cancellation">Ends the work between blocks.</param>
-    /// <exception cref="InvalidDataException">The values take 16 bits already, or a value is not finite.</exception>
-    public static void Write(EmbeddingTable master, Stream stream, Action<int> written, CancellationToken cancellation = default)
+    /// <exception cref="InvalidDataException">The shadow would take 16 bits per value and the values do already, or a value is not finite.</exception>
+    public static void Write(EmbeddingTable master, ShadowFormat format, Stream stream, Action<int> written, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(master);
         ArgumentNullException.ThrowIfNull(written);
-        if (master.Narrow is not null)
+        ArgumentNullException.ThrowIfNull(stream);
+        if (format == ShadowFormat.Float16 && master.Narrow is not null)
             throw new InvalidDataException($"{master.Name}: values take 16 bits already and travel as they are");
-        var writer = new NpyWriter<Half>(stream, master.Count, master.Dimension);
-        int block = (int)Math.Clamp(kValuesPerBlock / master.Dimension, 1, Math.Max(1, master.Count));
-        var values = new float[block * master.Dimension];
-        var halves = new Half[values.Length];
+        NpyFile.WriteHeader(stream, Descr(format, master.Dimension), Shape(format, master));
+        int d = master.Dimension, rowBytes = format.RowBytes(d), block = (int)Math.Clamp(kValuesPerBlock / d, 1, Math.Max(1, master.Count));
+        var values = new float[block * d];
+        var shadow = new byte[block * rowBytes];
         for (long first = 0; first < master.Count; first += block)
         {
             cancellation.ThrowIfCancellationRequested();
-            int rows = (int)Math.Min(block, master.Count - first), count = rows * master.Dimension;
-            master.Read(first, rows, values.AsSpan(0, count));
-            TensorPrimitives.ConvertToHalf(values.AsSpan(0, count), halves);
-            writer.Write(halves.AsSpan(0, count));
+            int rows = (int)Math.Min(block, master.Count - first);
+            master.Read(first, rows, values.AsSpan(0, rows * d));
+            for (int i = 0; i < rows; i++)
+                format.Round(values.AsSpan(i * d, d), shadow.AsSpan(i * rowBytes, rowBytes));
+            stream.Write(shadow.AsSpan(0, rows * rowBytes));
             written(rows);
         }
-        writer.Complete();
     }
 
     /// <summary>Writes the note of a shadow that has its name: shape, and size and time of change of the files.</summary>
@@ -128,38 +143,34 @@ public sealed class ShadowedTable : EmbeddingTable
     /// <summary>Reads consecutive rows of the shadow, and compares some of them with the rows they stand for.</summary>
     /// <param name="firstRow">First row.</param>
     /// <param name="rows">Number of rows.</param>
-    /// <param name="destination">[rows, d] bits of float16.</param>
+    /// <param name="destination">[rows, <see cref="RowBytes"/>].</param>
     /// <exception cref="InvalidDataException">A row is not the rounding of its row, or the file was cut.</exception>
-    public void ReadShadow(long firstRow, int rows, Span<ushort> destination)
+    public void ReadShadow(long firstRow, int rows, Span<byte> destination)
     {
-        int d = Dimension;
-        FileBlock.ReadExactly(_file, _path, _dataOffset + firstRow * d * sizeof(ushort), MemoryMarshal.AsBytes(destination[..(rows * d)]));
-        var row = new float[d];
+        int bytes = RowBytes;
+        FileBlock.ReadExactly(_file, _path, _dataOffset + firstRow * bytes, destination[..(rows * bytes)]);
+        var row = new float[Dimension];
         int compared = Math.Min(rows, kComparedRows);
         for (int i = 0; i < compared; i++)
         {
             // The first and the last row among them.
             int at = compared == 1 ? 0 : (int)((long)i * (rows - 1) / (compared - 1));
-            ReadMaster(firstRow + at, destination.Slice(at * d, d), row);
+            ReadMaster(firstRow + at, destination.Slice(at * bytes, bytes), row);
         }
     }
 
     /// <summary>Reads a row itself, and compares it with its shadow.</summary>
     /// <param name="row">Its number.</param>
-    /// <param name="shadow">[d] bits of float16.</param>
+    /// <param name="shadow">[<see cref="RowBytes"/>].</param>
     /// <param name="destination">[d].</param>
     /// <exception cref="InvalidDataException">The shadow is not the rounding of the row, or a value of the row is not finite.</exception>
-    public void ReadMaster(long row, ReadOnlySpan<ushort> shadow, Span<float> destination)
+    public void ReadMaster(long row, ReadOnlySpan<byte> shadow, Span<float> destination)
     {
         _master.Read(row, 1, destination);
-        for (int i = 0; i < destination.Length; i++)
-        {
-            if (BitConverter.HalfToUInt16Bits((Half)destination[i]) != shadow[i])
-            {
-                throw Stale(_path, $"row {row}, column {i} is {(float)BitConverter.UInt16BitsToHalf(shadow[i]):R}, "
-                    + $"{_master.Place(row)} has {destination[i]:R} there, which rounds to {(float)(Half)destination[i]:R}");
-            }
-        }
+        Span<byte> rounded = RowBytes <= kStackBytes ? stackalloc byte[RowBytes] : new byte[RowBytes];
+        Format.Round(destination, rounded);
+        if (!rounded.SequenceEqual(shadow))
+            throw Stale(_path, Difference(row, destination, shadow, rounded));
     }
 
     /// <inheritdoc/>
@@ -174,6 +185,25 @@ public sealed class ShadowedTable : EmbeddingTable
         _file.Dispose();
         _master.Dispose();
     }
+
+    private string Difference(long row, ReadOnlySpan<float> values, ReadOnlySpan<byte> shadow, ReadOnlySpan<byte> rounded)
+    {
+        float[] found = new float[values.Length], expected = new float[values.Length];
+        double foundError = Format.Widen(shadow, found), error = Format.Widen(rounded, expected);
+        int column = -1;
+        for (int i = 0; i < found.Length && column < 0; i++)
+            column = BitConverter.SingleToUInt32Bits(found[i]) != BitConverter.SingleToUInt32Bits(expected[i]) ? i : -1;
+        return column < 0
+            ? $"row {row} is off by at most {foundError:R}, {_master.Place(row)} by {error:R}"
+            : $"row {row}, column {column} is {found[column]:R}, {_master.Place(row)} has {values[column]:R} there, which rounds to {expected[column]:R}";
+    }
+
+    // Records of step, error and values have no second dimension.
+    private static long[] Shape(ShadowFormat format, EmbeddingTable master) => format == ShadowFormat.Int8 ? [master.Count] : [master.Count, master.Dimension];
+
+    // As NumPy writes it.
+    private static string Descr(ShadowFormat format, int dimension) =>
+        format == ShadowFormat.Int8 ? $"[('step', '<f4'), ('error', '<f4'), ('values', '|i1', ({dimension},))]" : NpyFile.Descr(ElementType.Float16);
 
     private static InvalidDataException Stale(string path, string problem) => new($"{path}: is no shadow of these rows: {problem}; make it again with 'mmesid shadow'");
 

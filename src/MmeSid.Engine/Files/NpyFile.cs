@@ -14,6 +14,14 @@ namespace MmeSid.Engine.Files;
 /// <param name="DataBytes">Bytes of all values; the file holds exactly these after the head.</param>
 public sealed record NpyHeader(ElementType Type, bool FortranOrder, IReadOnlyList<long> Shape, long DataOffset, long DataBytes);
 
+/// <summary>What the head of a <c>.npy</c> file of any kind of values says.</summary>
+/// <param name="Descr">The Python literal that tells their kind.</param>
+/// <param name="FortranOrder">True when the first index varies fastest.</param>
+/// <param name="Shape">Sizes, none negative.</param>
+/// <param name="DataOffset">Bytes before the first value.</param>
+/// <param name="DataBytes">Bytes that follow.</param>
+internal sealed record NpyHead(string Descr, bool FortranOrder, long[] Shape, long DataOffset, long DataBytes);
+
 /// <summary>A whole array read from a <c>.npy</c> file.</summary>
 /// <param name="Shape">Sizes.</param>
 /// <param name="Values">All values, row-major.</param>
@@ -22,8 +30,8 @@ public sealed record NpyArray<T>(IReadOnlyList<long> Shape, T[] Values)
 
 /// <summary>
 /// NumPy's <c>.npy</c> format, versions 1 to 3: reading of heads and small arrays, writing. Embedding tables stream their rows
-/// (<see cref="Embeddings.EmbeddingTable"/>). Big-endian, object and structured arrays are refused; so is a file that is shorter or
-/// longer than its shape says.
+/// (<see cref="Embeddings.EmbeddingTable"/>). Big-endian, object and structured arrays are refused, but for shadows
+/// (<see cref="Embeddings.ShadowedTable"/>); so is a file that is shorter or longer than its shape says.
 /// </summary>
 public static class NpyFile
 {
@@ -77,25 +85,15 @@ public static class NpyFile
     }
 
     /// <summary>Writes a version 1 head, padded so that the values start at a multiple of 64.</summary>
-    internal static void WriteHeader(Stream stream, ElementType type, ReadOnlySpan<long> shape)
+    internal static void WriteHeader(Stream stream, ElementType type, ReadOnlySpan<long> shape) => WriteHeader(stream, Descr(type), shape);
+
+    /// <summary>The same for values of any kind.</summary>
+    /// <param name="stream">Any writable stream.</param>
+    /// <param name="descr">The Python literal that NumPy tells their kind by.</param>
+    /// <param name="shape">Sizes.</param>
+    internal static void WriteHeader(Stream stream, string descr, ReadOnlySpan<long> shape)
     {
-        string descr = type switch
-        {
-            ElementType.Boolean => "|b1",
-            ElementType.UInt8 => "|u1",
-            ElementType.Int8 => "|i1",
-            ElementType.UInt16 => "<u2",
-            ElementType.Int16 => "<i2",
-            ElementType.UInt32 => "<u4",
-            ElementType.Int32 => "<i4",
-            ElementType.UInt64 => "<u8",
-            ElementType.Int64 => "<i8",
-            ElementType.Float16 => "<f2",
-            ElementType.Float32 => "<f4",
-            ElementType.Float64 => "<f8",
-            _ => throw new ArgumentException($"NumPy has no {type}", nameof(type)),
-        };
-        string dictionary = $"{{'descr': '{descr}', 'fortran_order': False, 'shape': {ShapeText(shape)}, }}";
+        string dictionary = $"{{'descr': {descr}, 'fortran_order': False, 'shape': {ShapeText(shape)}, }}";
         int unpadded = Magic.Length + 4 + dictionary.Length + 1;
         int total = (unpadded + 63) / 64 * 64;
         byte[] head = new byte[total];
@@ -108,7 +106,46 @@ public static class NpyFile
         stream.Write(head);
     }
 
+    /// <summary>The Python literal that NumPy tells a type by.</summary>
+    internal static string Descr(ElementType type) => type switch
+    {
+        ElementType.Boolean => "'|b1'",
+        ElementType.UInt8 => "'|u1'",
+        ElementType.Int8 => "'|i1'",
+        ElementType.UInt16 => "'<u2'",
+        ElementType.Int16 => "'<i2'",
+        ElementType.UInt32 => "'<u4'",
+        ElementType.Int32 => "'<i4'",
+        ElementType.UInt64 => "'<u8'",
+        ElementType.Int64 => "'<i8'",
+        ElementType.Float16 => "'<f2'",
+        ElementType.Float32 => "'<f4'",
+        ElementType.Float64 => "'<f8'",
+        _ => throw new ArgumentException($"NumPy has no {type}", nameof(type)),
+    };
+
     internal static NpyHeader ReadHeader(SafeFileHandle file, string path)
+    {
+        NpyHead head = ReadHead(file, path);
+        if (head.Descr.StartsWith('['))
+            throw new InvalidDataException($"{path}: holds a structured array, expected plain numbers");
+        ElementType type = ParseDescr(head.Descr[1..^1], path);
+        long bytes = type.ByteCount(head.Shape) ?? throw new InvalidDataException($"{path}: shape {ShapeText(head.Shape)} is too large");
+        CheckLength(head, bytes, $"{type}", path);
+        return new NpyHeader(type, head.FortranOrder, head.Shape, head.DataOffset, bytes);
+    }
+
+    /// <summary>Refuses a file that holds more or less than its head says.</summary>
+    /// <exception cref="InvalidDataException">It does.</exception>
+    internal static void CheckLength(NpyHead head, long bytes, string kind, string path)
+    {
+        if (head.DataBytes != bytes)
+            throw new InvalidDataException($"{path}: {(head.DataBytes < bytes ? "truncated" : "too long")}: shape {ShapeText(head.Shape)} of {kind} takes {bytes} bytes, the file holds {head.DataBytes}");
+    }
+
+    /// <summary>The head alone, whatever the kind of the values.</summary>
+    /// <exception cref="InvalidDataException">The file is no .npy file, or its head is corrupt.</exception>
+    internal static NpyHead ReadHead(SafeFileHandle file, string path)
     {
         long length = RandomAccess.GetLength(file);
         Span<byte> start = stackalloc byte[12];
@@ -130,13 +167,8 @@ public static class NpyFile
         FileBlock.ReadExactly(file, path, prefix, text);
         var dictionary = new Dictionary(major == 3 ? Encoding.UTF8.GetString(text) : Encoding.Latin1.GetString(text), path);
         (string descr, bool fortran, long[] shape) = dictionary.Parse();
-        ElementType type = ParseDescr(descr, path);
         long dataOffset = prefix + headerBytes;
-        long bytes = type.ByteCount(shape) ?? throw new InvalidDataException($"{path}: shape {ShapeText(shape)} is too large");
-        long present = length - dataOffset;
-        if (present != bytes)
-            throw new InvalidDataException($"{path}: {(present < bytes ? "truncated" : "too long")}: shape {ShapeText(shape)} of {type} takes {bytes} bytes, the file holds {present}");
-        return new NpyHeader(type, fortran, shape, dataOffset, bytes);
+        return new NpyHead(descr, fortran, shape, dataOffset, length - dataOffset);
     }
 
     internal static void RefuseFortranOrder(NpyHeader header, string path)
@@ -196,9 +228,7 @@ public static class NpyFile
                 switch (key)
                 {
                     case "descr" when descr is null:
-                        if (Peek() is not ('\'' or '"'))
-                            throw new InvalidDataException($"{path}: holds a structured array, expected plain numbers");
-                        descr = QuotedString();
+                        descr = Peek() == '[' ? Fields() : $"'{QuotedString()}'";
                         break;
                     case "fortran_order" when fortran is null:
                         fortran = Boolean();
@@ -232,6 +262,19 @@ public static class NpyFile
             string value = text[(_position + 1)..end];
             _position = end + 1;
             return value;
+        }
+
+        // The fields of a structured array, as they are written.
+        private string Fields()
+        {
+            int start = _position;
+            for (int depth = 0; _position < text.Length; _position++)
+            {
+                depth += text[_position] == '[' ? 1 : text[_position] == ']' ? -1 : 0;
+                if (depth == 0)
+                    return text[start..++_position];
+            }
+            throw Corrupt("has an unclosed bracket");
         }
 
         private bool Boolean()

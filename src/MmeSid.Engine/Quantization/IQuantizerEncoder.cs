@@ -38,12 +38,12 @@ public interface IQuantizerEncoder : IDisposable
     /// <summary>Whether rows of 16-bit values are taken as they are, see <see cref="IEncoder.TakesNarrowRows"/>.</summary>
     bool TakesNarrowRows => false;
 
-    /// <summary>Whether codes of float32 rows can be had from their shadow, see <see cref="IEncoder.TakesShadows"/>.</summary>
-    bool TakesShadows => false;
+    /// <summary>Whether codes of float32 rows can be had from their shadow of this format, see <see cref="IEncoder.TakesShadows"/>.</summary>
+    bool TakesShadows(ShadowFormat format) => false;
 
     /// <summary>Exact codes of float32 rows from their shadow, see <see cref="IEncoder.EncodeShadow"/>.</summary>
     /// <exception cref="NotSupportedException"><see cref="TakesShadows"/> is false.</exception>
-    EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes) => throw new NotSupportedException();
+    EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes) => throw new NotSupportedException();
 
     /// <summary>The same for rows of 16-bit values: bit for bit what their float32 values get.</summary>
     EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default)

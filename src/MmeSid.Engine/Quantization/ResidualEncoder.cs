@@ -19,9 +19,9 @@ internal sealed class ResidualEncoder(Quantizer quantizer, IEncoder encoder) : I
 
     public EncodeReport Encode(NarrowRows rows, Span<ushort> codes, Span<float> squaredErrors = default) => encoder.Encode(rows, codes, squaredErrors);
 
-    public bool TakesShadows => encoder.TakesShadows;
+    public bool TakesShadows(ShadowFormat format) => encoder.TakesShadows(format);
 
-    public EncodeReport EncodeShadow(NarrowRows shadow, ReadRow readRow, Span<ushort> codes) => encoder.EncodeShadow(shadow, readRow, codes);
+    public EncodeReport EncodeShadow(ShadowRows shadow, ReadRow readRow, Span<ushort> codes) => encoder.EncodeShadow(shadow, readRow, codes);
 
     public void Dispose() => encoder.Dispose();
 }
