@@ -37,10 +37,10 @@ internal static class BenchData
     /// <summary>Name of <see cref="Hostile"/> in the tables.</summary>
     public const string HostileName = "two far clusters";
 
-    /// <summary>Two clusters so far from each other that integers of one step per row cannot tell anything apart inside of them: what no integer screen gains from.</summary>
+    /// <summary>Two clusters so far from each other that integers of one step per row tell nothing apart inside of them, and near enough for float32.</summary>
     public static RowMatrix Hostile(long count, int dimension, ulong seed = 1)
     {
-        const float kDistance = 2000;
+        const float kDistance = 20;
         RowMatrix rows = Isotropic(count, dimension, seed);
         Parallel.For(0, (int)count, i =>
         {
