@@ -66,6 +66,19 @@ internal static class BenchData
     /// <summary>Names of the real tables, whether or not they are here.</summary>
     public static IReadOnlyList<string> RealTables { get; } = [.. s_tables.Select(table => table.Name)];
 
+    /// <summary>The real tables that are here, one after the other: each lives until the next. Of the others the page says that they were skipped.</summary>
+    public static IEnumerable<(string Name, RowMatrix Rows)> RealOnes(BenchContext context)
+    {
+        foreach (string name in RealTables)
+        {
+            using RowMatrix? rows = Real(context, name);
+            if (rows is null)
+                context.Remarks.Add($"{name} is skipped, its file is not in the data folder (MMESID_DATA)");
+            else
+                yield return (name, rows);
+        }
+    }
+
     /// <summary>Reads a real table, or returns null where its file is absent.</summary>
     public static RowMatrix? Real(BenchContext context, string name)
     {

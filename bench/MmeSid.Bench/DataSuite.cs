@@ -10,14 +10,8 @@ internal static class DataSuite
 
     public static IEnumerable<Figure> Run(BenchContext context)
     {
-        foreach (string name in BenchData.RealTables)
+        foreach ((string name, RowMatrix rows) in BenchData.RealOnes(context))
         {
-            using RowMatrix? rows = BenchData.Real(context, name);
-            if (rows is null)
-            {
-                context.Remarks.Add($"{name} is skipped, its file is not in the data folder (MMESID_DATA)");
-                continue;
-            }
             // Most of these tables are too short for a screen to be chosen by time: each is measured.
             foreach (Figure figure in Measure(context, name, rows, [SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8], checkAll: !context.Quick))
                 yield return figure;

@@ -18,14 +18,8 @@ internal static class ExactSuite
 
     public static IEnumerable<Figure> Run(BenchContext context)
     {
-        foreach (string name in BenchData.RealTables)
+        foreach ((string name, RowMatrix rows) in BenchData.RealOnes(context))
         {
-            using RowMatrix? rows = BenchData.Real(context, name);
-            if (rows is null)
-            {
-                context.Remarks.Add($"{name} is skipped, its file is not in the data folder (MMESID_DATA)");
-                continue;
-            }
             foreach (Figure figure in Measure(context, name, rows))
                 yield return figure;
         }

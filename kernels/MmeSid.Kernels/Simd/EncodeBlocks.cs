@@ -22,8 +22,10 @@ internal static unsafe class EncodeBlocks
     /// Rows a worker takes at a time, whole tiles: as many as its second-level cache holds, but never so few that fetching the codewords for
     /// them takes longer than multiplying (a depth block of them then still fits).
     /// </summary>
-    public static int RowsPerBlock(int stride)
-        => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
+    /// <param name="stride">Values between two operand rows.</param>
+    /// <param name="leastTiles">Below which fetching takes longer.</param>
+    public static int RowsPerBlock(int stride, int leastTiles = kLeastTiles)
+        => Math.Clamp(kRowBytes / (stride * sizeof(float)) / Product.kRowsPerTile, leastTiles, kMostTiles) * Product.kRowsPerTile;
 
     /// <summary>The same for a given number of rows: few are spread over all threads rather than left in one block.</summary>
     public static int RowsPerBlock(int count, int rowsPerBlock, int threads) => Math.Min(rowsPerBlock, Product.PaddedRows((count - 1) / (kBlocksPerThread * threads) + 1));

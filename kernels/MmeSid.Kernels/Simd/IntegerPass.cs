@@ -33,12 +33,8 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
     // The same of rows whose tables are added.
     private const int kTablesAhead = 2;
 
-    private const int kRowBytes = 640 << 10;
+    // Of rows in a block.
     private const int kLeastTiles = 5;
-    private const int kMostTiles = 18;
-
-    // Rounding a row to integers can then not make its norm exceed what int16's products allow, and int8's stay below 2³¹.
-    private const int kLargestDimension = 1 << 14;
 
     private readonly IntegerFormat _format;
     private readonly HadamardRotation? _rotation;
@@ -59,7 +55,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
         _width = _levels[0].Width;
         _stride = EncodeBlocks.Stride(_width);
         _centre = [.. centre, .. new float[_width - centre.Length]];
-        RowsPerBlock = Math.Clamp(kRowBytes / (_stride * sizeof(float)) / Product.kRowsPerTile, kLeastTiles, kMostTiles) * Product.kRowsPerTile;
+        RowsPerBlock = EncodeBlocks.RowsPerBlock(_stride, kLeastTiles);
     }
 
     public override string Name =>
@@ -68,7 +64,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
     public override int RowsPerBlock { get; }
 
     /// <summary>Whether this processor has the instructions and the proof covers the plan.</summary>
-    public static bool Supports(EncodePlan plan, IntegerFormat format) => IntegerProduct.IsSupported(format) && plan.Dimension <= kLargestDimension;
+    public static bool Supports(EncodePlan plan, IntegerFormat format) => IntegerProduct.Supports(format, plan.Dimension);
 
     /// <summary>The same with a basis.</summary>
     public static bool SupportsPrefix(EncodePlan plan) => Supports(plan, IntegerFormat.Int8) && Supports(plan, IntegerFormat.Int16) && PrefixWidth(plan.Dimension) < plan.Dimension;

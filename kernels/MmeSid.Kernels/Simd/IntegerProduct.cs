@@ -30,6 +30,8 @@ internal static unsafe class IntegerProduct
     /// <summary>Codewords of a panel.</summary>
     public const int kCodesPerPanel = 16;
 
+    private const int kLargestDimension = 1 << 14;
+
     private const MethodImplOptions kOwnLoop = MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization;
 
     /// <summary>Whether this processor multiplies integers of a format faster than float32.</summary>
@@ -38,6 +40,9 @@ internal static unsafe class IntegerProduct
         IntegerFormat.Int8 => VnniLibrary.IsPresent || HasNarrow,
         _ => VnniLibrary.IsPresent || HasWideInt16 || HasNarrow,
     };
+
+    /// <summary>The same of rows of so many values: sums of int8 stay below 2³¹, and rounding a row does not make its norm exceed what int16's products allow.</summary>
+    public static bool Supports(IntegerFormat format, int dimension) => IsSupported(format) && dimension <= kLargestDimension;
 
     /// <summary>The instructions that do it, for people.</summary>
     public static string Instructions(IntegerFormat format) =>

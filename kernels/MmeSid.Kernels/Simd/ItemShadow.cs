@@ -15,9 +15,6 @@ internal sealed unsafe class ItemShadow : IDisposable
     // Any vector will do; the mean of these many items is near enough.
     private const int kMeanItems = 2048;
 
-    // A product of u8 and s8 rows stays far below 2³¹.
-    private const int kLargestDimension = 1 << 14;
-
     private readonly int _dimension;
     private readonly ItemBlock?[] _blocks;
 
@@ -36,9 +33,6 @@ internal sealed unsafe class ItemShadow : IDisposable
 
     /// <summary>m, with zeros behind it, [Rotation.Width].</summary>
     public float[] Centre { get; }
-
-    /// <summary>Whether this processor multiplies int8 and the proof covers the dimension.</summary>
-    public static bool Supports(int dimension) => IntegerProduct.IsSupported(IntegerFormat.Int8) && dimension <= kLargestDimension;
 
     /// <summary>A block if it has been made.</summary>
     public ItemBlock? Find(int block) => Volatile.Read(ref _blocks[block]);

@@ -15,7 +15,7 @@ internal sealed class SimdItems : IPreparedItems
     public SimdItems(RowMatrix items, int threads, SimdScreen screen)
     {
         (_items, _threads) = (items, threads);
-        if (items.Count == 0 || screen is SimdScreen.Float32 or SimdScreen.Int16 || !ItemShadow.Supports(items.Dimension))
+        if (items.Count == 0 || screen is SimdScreen.Float32 or SimdScreen.Int16 || !IntegerProduct.Supports(IntegerFormat.Int8, items.Dimension))
             return;
         var shadow = new ItemShadow(View());
         _shadow = shadow;

@@ -35,7 +35,7 @@ public sealed partial class SimdBackend
     // Rounding items costs about what int8 saves of the products with 400 to 800 queries; and a trial that fails is not to be felt.
     private const int kQueriesWorthRounding = 512, kUnitsWorthTrying = 100;
 
-    private bool RoundsItems(int queries, RowView items) => ItemShadow.Supports(items.Dimension) && (Screen switch
+    private bool RoundsItems(int queries, RowView items) => IntegerProduct.Supports(IntegerFormat.Int8, items.Dimension) && (Screen switch
     {
         SimdScreen.Int8 or SimdScreen.Int8Prefix => queries > 0,
         SimdScreen.Fastest => queries >= kQueriesWorthRounding && TopScan.Units(items.Count) * (double)TopScan.Scans(queries) >= kUnitsWorthTrying,

@@ -69,7 +69,7 @@ public sealed class MmeSidModel : IDisposable
 
     /// <summary>z of all items, [n, H].</summary>
     /// <exception cref="OverflowException">There are 2³¹ values or more.</exception>
-    public RowView Outputs() => _outputs.View(0, (int)Items.Count);
+    internal RowView Outputs() => _outputs.View(0, (int)Items.Count);
 
     /// <summary>Prepares z of all items for their largest products; lives no longer than the model.</summary>
     /// <exception cref="OverflowException">There are 2³¹ values or more.</exception>
