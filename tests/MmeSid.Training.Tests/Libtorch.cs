@@ -10,6 +10,13 @@ internal static class Libtorch
         TorchRuntime.Start(1);
     }
 
+    /// <summary>Frees what tests before this one left to finalizers now, and not while tensors are counted.</summary>
+    public static void FreeTheForgotten()
+    {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+    }
+
     /// <summary>The values in order, as float64.</summary>
     public static double[] Values(Tensor tensor)
     {

@@ -144,6 +144,7 @@ public sealed class TrainingLoopTests : IDisposable
     [Fact]
     public void TensorsStayTheSameOverAThousandSteps()
     {
+        Libtorch.FreeTheForgotten();
         using var learner = new Line();
         var counts = new List<long>();
         _ = Run(learner, new LoopOptions { Epochs = 250, LearningRate = 1e-3 }, new Seen(at =>

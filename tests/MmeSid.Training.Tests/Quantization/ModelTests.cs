@@ -266,9 +266,7 @@ public sealed class ModelTests : IDisposable
     [MemberData(nameof(Kinds))]
     public void TensorsStayTheSameOverAThousandSteps(string kind)
     {
-        // What tests before this one left to finalizers goes now, and not while tensors are counted.
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Libtorch.FreeTheForgotten();
         using var run = new Trained(kind);
         var counts = new List<long>();
         _ = TrainingLoop.Run(run.Learner, new LoopOptions { Epochs = 255, LearningRate = 1e-4 }, new Seen(at =>
