@@ -35,9 +35,11 @@ internal unsafe class ScreenLevel
     // Of biases and table rows, on any machine.
     private const int kMostPadding = 256;
 
-    // Pinned for life, so that a screen can hold pointers into them.
+    // Pinned for life, so that a screen can hold pointers into it.
     private readonly float[] _biases;
+    // One of the two, as the screen wants them.
     private readonly float[][] _tables;
+    private readonly NarrowTable[] _narrowTables;
     private readonly EncodePlan _plan;
     private readonly int _level;
     // [K, Depth] centred and rounded to float32; null where the plan's own codewords serve.
@@ -50,11 +52,12 @@ internal unsafe class ScreenLevel
     /// <param name="form">Of the screen.</param>
     /// <param name="threads">That build its tables.</param>
     /// <param name="codesMultiple">What biases and table rows are padded to a multiple of.</param>
+    /// <param name="narrow">Whether tables are made of int16 instead of float32.</param>
     /// <param name="beam">
     /// Whether several prefixes are kept. With one prefix a codeword stored twice never wins against its first copy: it is taken out of the
     /// race instead of tying with it on every row. In a beam both copies are paths of their own.
     /// </param>
-    public ScreenLevel(EncodePlan plan, int level, float[] centre, EncodeForm form, int threads, int codesMultiple, bool beam = false)
+    public ScreenLevel(EncodePlan plan, int level, float[] centre, EncodeForm form, int threads, int codesMultiple, bool narrow = false, bool beam = false)
     {
         int d = plan.Dimension, width = plan.CodewordWidth(level);
         _plan = plan;
@@ -92,15 +95,23 @@ internal unsafe class ScreenLevel
         OperandRounding = centred ? Bounds.Float32 : 0;
         _operands = centred ? operands : null;
 
-        _tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? new float[level][] : [];
-        if (_tables.Length == 0)
+        Tables = form == EncodeForm.Tables || (form == EncodeForm.Residual && width > d) ? level : 0;
+        _tables = new float[narrow ? 0 : Tables][];
+        _narrowTables = new NarrowTable[narrow ? Tables : 0];
+        if (Tables == 0)
             return;
         float[] right = TableOperands(plan, level, centre, form);
+        double rightNorm = LargestNorm(right, d);
         fixed (float* first = right)
         {
             using var packed = new PackedCodewords(first, d, CodeCount, d);
-            for (int j = 0; j < _tables.Length; j++)
-                _tables[j] = Table(plan, j, centre, right, packed, threads);
+            for (int j = 0; j < Tables; j++)
+            {
+                if (narrow)
+                    _narrowTables[j] = Narrow(plan, j, centre, rightNorm, packed, threads);
+                else
+                    _tables[j] = Table(plan, j, centre, rightNorm, packed, threads);
+            }
         }
     }
 
@@ -119,17 +130,17 @@ internal unsafe class ScreenLevel
     /// <summary>β, [PaddedCodes]; +∞ for padding and for codewords that repeat an earlier one. Pinned.</summary>
     public ReadOnlySpan<float> BiasValues => _biases;
 
-    /// <summary>T_j, [K_j, PaddedCodes]. Pinned.</summary>
-    public ReadOnlySpan<float> Table(int j) => _tables[j].AsSpan(0, _plan.CodeCount(j) * PaddedCodes);
+    /// <summary>T_j in float32, [K_j, PaddedCodes].</summary>
+    public ReadOnlySpan<float> Table(int j) => _tables[j];
 
     /// <summary>First of <see cref="BiasValues"/>.</summary>
     public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_biases));
 
-    /// <summary>First of T_j[code, ·], [PaddedCodes].</summary>
-    public float* TableRow(int j, int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_tables[j])) + (nint)code * PaddedCodes;
+    /// <summary>T_j[code, ·] in int16, [PaddedCodes]. Pinned.</summary>
+    public NarrowRow NarrowRow(int j, int code) => _narrowTables[j].Row(code);
 
     /// <summary>Number of tables: l or 0.</summary>
-    public int Tables => _tables.Length;
+    public int Tables { get; }
 
     /// <summary>max ‖w[k]‖.</summary>
     public double MaximumNorm { get; }
@@ -160,7 +171,9 @@ internal unsafe class ScreenLevel
     }
 
     /// <summary>At least the bytes that the tables of a plan take where every level needs them.</summary>
-    public static long TableBytes(EncodePlan plan)
+    /// <param name="plan">The plan.</param>
+    /// <param name="valueBytes">Of a value: 4, or 2 of narrow tables.</param>
+    public static long TableBytes(EncodePlan plan, int valueBytes = sizeof(float))
     {
         long values = 0;
         for (int level = 1; level < plan.Levels; level++)
@@ -168,7 +181,7 @@ internal unsafe class ScreenLevel
             for (int j = 0; j < level; j++)
                 values += (long)plan.CodeCount(j) * (plan.CodeCount(level) + kMostPadding);
         }
-        return values * sizeof(float);
+        return values * valueBytes;
     }
 
     /// <summary>operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.</summary>
@@ -220,29 +233,38 @@ internal unsafe class ScreenLevel
         return operands;
     }
 
-    // T_j = c̃_j · 2 v, products of float32 (docs/exactness.md §3).
-    private float[] Table(EncodePlan plan, int earlier, float[] centre, float[] right, PackedCodewords packed, int threads)
+    private float[] Table(EncodePlan plan, int earlier, float[] centre, double rightNorm, PackedCodewords packed, int threads)
     {
-        int d = plan.Dimension, rows = plan.CodeCount(earlier), stride = PaddedCodes;
-        // Products come in whole tiles of rows.
-        float[] table = GC.AllocateArray<float>(checked(Product.PaddedRows(rows) * stride), pinned: true);
-        double[] norms = new double[rows];
-        fixed (float* products = table)
-        {
-            LargePages.Advise(products, (nuint)table.Length * sizeof(float));
-            RowProducts.Multiply(rows, (row, operand) =>
-            {
-                plan.Codeword(earlier, row).CopyTo(operand);
-                if (earlier == 0)
-                    TensorPrimitives.Subtract(operand, centre, operand);
-                norms[row] = EncodeLevel.OperandNorm(operand);
-            }, packed, products, stride, threads);
-        }
-        double product = Bounds.NormSlack(d) * TensorPrimitives.Max<double>(norms) * LargestNorm(right, d);
-        TableMaximum += product;
-        // The product's own roundings, and that of each of its operands.
-        TableEvaluationError += (Bounds.Product(d) + 2 * Bounds.Float32) * product + Bounds.Underflow(d);
+        float[] table = GC.AllocateArray<float>(checked(plan.CodeCount(earlier) * PaddedCodes));
+        Multiply(plan, earlier, centre, rightNorm, packed, (_, _) => 0, (row, first, products) => products.CopyTo(table.AsSpan(row * PaddedCodes + first)), threads);
         return table;
+    }
+
+    private NarrowTable Narrow(EncodePlan plan, int earlier, float[] centre, double rightNorm, PackedCodewords packed, int threads)
+    {
+        var table = new NarrowTable(plan.CodeCount(earlier), PaddedCodes);
+        Multiply(plan, earlier, centre, rightNorm, packed, table.SetStep, table.Set, threads);
+        return table;
+    }
+
+    // T_j = c̃_j · 2 v, products of float32 (docs/exactness.md §3), and what they are off. `begin` is told how large those of a row are at most and says what it
+    // loses of them.
+    private void Multiply(EncodePlan plan, int earlier, float[] centre, double rightNorm, PackedCodewords packed, Func<int, double, double> begin, TakeProducts take, int threads)
+    {
+        int d = plan.Dimension;
+        double[] products = new double[plan.CodeCount(earlier)], lost = new double[products.Length];
+        RowProducts.Multiply(products.Length, (row, operand) =>
+        {
+            plan.Codeword(earlier, row).CopyTo(operand);
+            if (earlier == 0)
+                TensorPrimitives.Subtract(operand, centre, operand);
+            products[row] = Bounds.NormSlack(d) * EncodeLevel.OperandNorm(operand) * rightNorm;
+            lost[row] = begin(row, products[row]);
+        }, packed, take, threads);
+        double product = TensorPrimitives.Max<double>(products);
+        TableMaximum += product;
+        // The product's own roundings, that of each of its operands, and what the table holds less.
+        TableEvaluationError += (Bounds.Product(d) + 2 * Bounds.Float32) * product + Bounds.Underflow(d) + TensorPrimitives.Max<double>(lost);
     }
 
     private static double LargestNorm(float[] rows, int width)

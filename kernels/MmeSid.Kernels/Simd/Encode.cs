@@ -69,7 +69,7 @@ internal sealed class SimdEncoder : IEncoder
         _threads = threads;
         _centre = Centre(plan, threads);
         _largestNorms = Recheck.LargestNorms(plan, threads);
-        bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan) > options.TableBytes;
+        bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan, sizeof(short)) > options.TableBytes;
         _screens = isWide ? [] : [.. Wanted(screen).Where(IsSupported).Where(wanted => wanted == screen || wanted != SimdScreen.Int8Prefix || IntegerPass.MayGainFromPrefix(plan))];
         if (_screens.Length == 0 || screen == SimdScreen.Fastest)
             _float = new FloatPass(plan, _centre, _largestNorms, isWide ? EncodeForm.Wide : EncodeForm.Residual, threads);
@@ -158,7 +158,7 @@ internal sealed class SimdEncoder : IEncoder
     private IntegerPass CreatePass(SimdScreen screen)
     {
         IReadOnlyList<ScreenLevel> levels = _float?.Levels
-            ?? [.. Enumerable.Range(0, _plan.Levels).Select(level => new ScreenLevel(_plan, level, _centre, EncodeForm.Residual, _threads, PackedCodewords.kCodesMultiple))];
+            ?? [.. Enumerable.Range(0, _plan.Levels).Select(level => new ScreenLevel(_plan, level, _centre, EncodeForm.Residual, _threads, PackedCodewords.kCodesMultiple, narrow: true))];
         return new(_plan, _centre, _largestNorms, levels, screen == SimdScreen.Int16 ? IntegerFormat.Int16 : IntegerFormat.Int8, screen == SimdScreen.Int8Prefix, _threads);
     }
 

@@ -10,7 +10,7 @@ internal sealed unsafe class EncodeLevel : ScreenLevel, IDisposable
 
     /// <summary>Prepares a level; parameters as in <see cref="ScreenLevel"/>.</summary>
     public EncodeLevel(EncodePlan plan, int level, float[] centre, EncodeForm form, int threads, bool beam = false)
-        : base(plan, level, centre, form, threads, PackedCodewords.kCodesMultiple, beam)
+        : base(plan, level, centre, form, threads, PackedCodewords.kCodesMultiple, narrow: true, beam)
     {
         int stride = Depth == plan.Dimension && level > 0 ? plan.CodewordWidth(level) : Depth;
         fixed (float* first = Operand(0))
@@ -34,7 +34,7 @@ internal sealed unsafe class EncodeLevel : ScreenLevel, IDisposable
         double product = rowNorm * MaximumNorm;
         double magnitude = MaximumBias + 2 * product + TableMaximum + spread;
         double dot = (Bounds.Product(Depth) + OperandRounding) * product + rowError * MaximumNorm;
-        double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (1 + Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
+        double assembly = Bounds.Float32 * (MaximumBias + TableMaximum) + (1 + 2 * Tables) * Bounds.Float32 * magnitude + TableEvaluationError;
         // An offset is rounded to float32 and then added to the bias.
         double offset = spread > 0 ? Bounds.Float32 * (MaximumBias + 2 * spread) : 0;
         double error = Bounds.NormSlack(Depth) * (2 * dot + assembly + offset + offsetError) + Bounds.Underflow(Depth);

@@ -12,7 +12,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
     // Above it a float32 intermediate of the screen could overflow.
     private const double kOverflow = 1e37;
 
-    // [K, Width] and, with a basis, [K and whole tiles, p]. Pinned.
+    // [K, Width] and, with a basis, [K, p]. Pinned.
     private readonly float[] _codewords, _prefixes;
     // [PaddedCodes], with a basis. Pinned.
     private readonly float[] _outside;
@@ -43,12 +43,13 @@ internal sealed unsafe class IntegerLevel : IDisposable
         double rounding = Bounds.Float32 * (1 + (rotation is null ? 0 : HadamardRotation.kDepth));
         CodewordRounding = rounding * _level.MaximumNorm + Width * (double)float.Epsilon;
         ScreenedRounding = CodewordRounding;
-        _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(Product.PaddedRows(CodeCount) * basis.Width), pinned: true);
+        _prefixes = basis is null ? [] : GC.AllocateUninitializedArray<float>(checked(CodeCount * basis.Width), pinned: true);
         _factors = basis is null ? [] : new CodeFactor[CodeCount];
         _outside = basis is null ? [] : GC.AllocateArray<float>(PaddedCodes, pinned: true);
         if (basis is not null)
         {
-            RowProducts.Multiply(CodeCount, (code, to) => new ReadOnlySpan<float>(Codeword(code), to.Length).CopyTo(to), basis.Packed, Screened(0), basis.Width, threads);
+            RowProducts.Multiply(CodeCount, (code, to) => new ReadOnlySpan<float>(Codeword(code), to.Length).CopyTo(to), basis.Packed,
+                (code, first, products) => products.CopyTo(new Span<float>(Screened(code) + first, products.Length)), threads);
             Whole = new IntegerCodewords(format, Codeword(0), CodeCount, CodeCount, Width, rounding, panel: 1, threads);
             double wholeRounding = rounding;
             rounding = basis.Rounding + (1 + basis.Deviation) * wholeRounding;
@@ -99,7 +100,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
     public float* Biases => _level.Biases;
 
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
-    public float* TableRow(int j, int code) => _level.TableRow(j, code);
+    public NarrowRow Table(int j, int code) => _level.NarrowRow(j, code);
 
     /// <summary>A codeword as the float32 operand rows meet it, [Width].</summary>
     public float* Codeword(int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_codewords)) + (nint)code * Width;
@@ -158,7 +159,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
     private double Error(double dot, double product)
     {
         double magnitude = _level.MaximumBias + 2 * product + _level.TableMaximum;
-        double assembly = Bounds.Float32 * (_level.MaximumBias + _level.TableMaximum) + (5 + Tables) * Bounds.Float32 * magnitude + _level.TableEvaluationError;
+        double assembly = Bounds.Float32 * (_level.MaximumBias + _level.TableMaximum) + (5 + 2 * Tables) * Bounds.Float32 * magnitude + _level.TableEvaluationError;
         double error = Bounds.NormSlack(Width) * (2 * dot + assembly) + Bounds.Underflow(Width);
         return magnitude < kOverflow && error < kOverflow ? error : double.PositiveInfinity;
     }

@@ -162,15 +162,13 @@ internal sealed unsafe class PrefixBasis : IDisposable
     // left · rightᵀ, [rows, codes].
     private static float[] Multiply(float[] left, int rows, float[] right, int codes, int depth, int threads)
     {
-        using RowMatrix products = new(Product.PaddedRows(rows), PackedCodewords.Padded(codes));
+        float[] result = new float[rows * codes];
         fixed (float* first = right)
         {
             using var packed = new PackedCodewords(first, depth, codes, depth);
-            RowProducts.Multiply(rows, (row, to) => left.AsSpan(row * depth, depth).CopyTo(to), packed, (float*)products.DangerousGetHandle(), products.Dimension, threads);
+            RowProducts.Multiply(rows, (row, to) => left.AsSpan(row * depth, depth).CopyTo(to), packed,
+                (row, code, products) => products.CopyTo(result.AsSpan(row * codes + code)), threads);
         }
-        float[] result = new float[rows * codes];
-        for (int i = 0; i < rows; i++)
-            products.Rows(i, 1)[..codes].CopyTo(result.AsSpan(i * codes));
         return result;
     }
 
