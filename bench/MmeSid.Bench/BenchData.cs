@@ -37,10 +37,10 @@ internal static class BenchData
     /// <summary>Name of <see cref="Hostile"/> in the tables.</summary>
     public const string HostileName = "two far clusters";
 
-    /// <summary>Two clusters so far from each other that integers of one step per row tell nothing apart inside of them; float32 does not tell much, either.</summary>
+    /// <summary>Two clusters so far from each other that on the first level int8 of one step per row tells nothing apart inside of them; float32 does.</summary>
     public static RowMatrix Hostile(long count, int dimension, ulong seed = 1)
     {
-        const float kDistance = 2000;
+        const float kDistance = 20;
         RowMatrix rows = Isotropic(count, dimension, seed);
         Parallel.For(0, (int)count, i =>
         {

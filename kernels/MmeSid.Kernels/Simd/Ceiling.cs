@@ -5,8 +5,8 @@ namespace MmeSid.Kernels.Simd;
 /// <summary>What the machine can do at best, for figures of the same run to be compared with.</summary>
 /// <param name="Threads">Cores working at once.</param>
 /// <param name="Fp32">float32 multiply-adds from registers, 10⁹ operations per second (a multiply-add counts two).</param>
-/// <param name="Int8">int8 dot product as .NET exposes it, 10⁹ operations per second; 0 where the processor lacks it.</param>
-/// <param name="Int16">int16 dot product, 10⁹ operations per second; 0 where the processor lacks it.</param>
+/// <param name="Int8">int8 dot product, as wide as our kernels have it (512 bits with <c>native/vnni</c>), 10⁹ operations per second; 0 where the processor lacks it.</param>
+/// <param name="Int16">int16 dot product, likewise, 10⁹ operations per second; 0 where the processor lacks it.</param>
 /// <param name="Memory">Reading from RAM, 10⁹ bytes per second.</param>
 public sealed record Ceiling(int Threads, double Fp32, double Int8, double Int16, double Memory)
 {

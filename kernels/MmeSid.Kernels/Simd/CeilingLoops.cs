@@ -19,13 +19,13 @@ internal static unsafe class CeilingLoops
     public static int MultiplyAddOperations => kChains * 2 * (UseAvx512 ? 16 : UseAvx2 ? 8 : 4);
 
     /// <summary>Operations of one step of <see cref="DotInt8"/>.</summary>
-    public const int DotInt8Operations = kChains * 2 * 32;
+    public static int DotInt8Operations => VnniLibrary.IsPresent ? VnniLibrary.CeilingChains * 2 * 64 : kChains * 2 * 32;
 
     /// <summary>Operations of one step of <see cref="DotInt16"/>.</summary>
-    public static int DotInt16Operations => kChains * 2 * (UseAvx512 ? 32 : 16);
+    public static int DotInt16Operations => VnniLibrary.IsPresent ? VnniLibrary.CeilingChains * 2 * 32 : kChains * 2 * (UseAvx512 ? 32 : 16);
 
-    /// <summary>The int8 dot product that .NET 10 exposes: 256 bits wide.</summary>
-    public static bool HasDotInt8 => AvxVnni.IsSupported;
+    /// <summary>Whether there is an int8 dot product: the one of <see cref="VnniLibrary"/>, 512 bits wide, or the one that .NET 10 exposes, 256.</summary>
+    public static bool HasDotInt8 => VnniLibrary.IsPresent || AvxVnni.IsSupported;
 
     /// <summary>Whether there is a vector int16 dot product.</summary>
     public static bool HasDotInt16 => Avx2.IsSupported;
@@ -37,8 +37,11 @@ internal static unsafe class CeilingLoops
     /// <summary>fp32 multiply-adds.</summary>
     public static float MultiplyAdd(long steps) => UseAvx512 ? MultiplyAdd512(steps) : UseAvx2 ? MultiplyAdd256(steps) : MultiplyAdd128(steps);
 
+    /// <summary>u8 × s8 quadruples multiplied and added to int32.</summary>
+    public static int DotInt8(long steps) => VnniLibrary.IsPresent ? VnniLibrary.Int8Ceiling(steps) : DotInt8Narrow(steps);
+
     /// <summary>int16 pairs multiplied and added to int32.</summary>
-    public static int DotInt16(long steps) => UseAvx512 ? DotInt16Wide(steps) : DotInt16Narrow(steps);
+    public static int DotInt16(long steps) => VnniLibrary.IsPresent ? VnniLibrary.Int16Ceiling(steps) : UseAvx512 ? DotInt16Wide(steps) : DotInt16Narrow(steps);
 
     [MethodImpl(kOwnLoop)]
     private static float MultiplyAdd512(long steps)
@@ -84,9 +87,8 @@ internal static unsafe class CeilingLoops
         return Vector128.Sum(s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11);
     }
 
-    /// <summary>u8 × s8 quadruples multiplied and added to int32.</summary>
     [MethodImpl(kOwnLoop)]
-    public static int DotInt8(long steps)
+    private static int DotInt8Narrow(long steps)
     {
         Vector256<byte> a = Vector256.Create((byte)3);
         Vector256<sbyte> b = Vector256.Create((sbyte)-5);

@@ -11,22 +11,26 @@ namespace MmeSid.Kernels.Simd;
 internal static unsafe class VnniLibrary
 {
     // Of native/vnni/vnni.c.
-    private const int kInterface = 1;
+    private const int kInterface = 2;
 
     /// <summary>Tiles of one block of rows: see <c>native/vnni/vnni.c</c>.</summary>
     private static readonly delegate* unmanaged<int*, int*, long, long, int*, long, int> s_int8Tiles, s_int16Tiles;
+
+    private static readonly delegate* unmanaged<long, int> s_int8Ceiling, s_int16Ceiling;
 
     static VnniLibrary()
     {
         if (!HasInstructions || Find() is not { } path || !NativeLibrary.TryLoad(path, out nint library))
             return;
-        if (!NativeLibrary.TryGetExport(library, "mmesid_int8_tiles", out nint int8) || !NativeLibrary.TryGetExport(library, "mmesid_int16_tiles", out nint int16))
+        var int8Tiles = (delegate* unmanaged<int*, int*, long, long, int*, long, int>)Export("mmesid_int8_tiles");
+        if (int8Tiles == null || int8Tiles(null, null, 0, 0, null, 0) != kInterface)
             return;
-        var tiles = (delegate* unmanaged<int*, int*, long, long, int*, long, int>)int8;
-        if (tiles(null, null, 0, 0, null, 0) != kInterface)
-            return;
-        s_int8Tiles = tiles;
-        s_int16Tiles = (delegate* unmanaged<int*, int*, long, long, int*, long, int>)int16;
+        s_int8Tiles = int8Tiles;
+        s_int16Tiles = (delegate* unmanaged<int*, int*, long, long, int*, long, int>)Export("mmesid_int16_tiles");
+        s_int8Ceiling = (delegate* unmanaged<long, int>)Export("mmesid_int8_ceiling");
+        s_int16Ceiling = (delegate* unmanaged<long, int>)Export("mmesid_int16_ceiling");
+
+        nint Export(string name) => NativeLibrary.TryGetExport(library, name, out nint address) ? address : 0;
     }
 
     /// <summary>Whether the library is there and this processor runs it.</summary>
@@ -40,6 +44,15 @@ internal static unsafe class VnniLibrary
 
     /// <summary>The same of s16 values.</summary>
     public static void Int16Tiles(int* rows, int* panels, long words, long count, int* products, long stride) => _ = s_int16Tiles(rows, panels, words, count, products, stride);
+
+    /// <summary>Dot products of 512 bits in a step of <see cref="Int8Ceiling"/> and <see cref="Int16Ceiling"/>.</summary>
+    public const int CeilingChains = 24;
+
+    /// <summary>Nothing but multiplying and adding, from registers; at least one step.</summary>
+    public static int Int8Ceiling(long steps) => s_int8Ceiling(steps);
+
+    /// <summary>The same of int16.</summary>
+    public static int Int16Ceiling(long steps) => s_int16Ceiling(steps);
 
     private static string? Find()
     {
