@@ -64,7 +64,7 @@ internal static class Report
     {
         var page = new StringBuilder("# Bench results\n\nWritten by `./build.sh --target Bench`; do not edit.\n\n");
         page.Append("Times are medians ± half the distance between the quartiles, of at least five runs (three when a run takes over half a minute; a peer stops after half a minute in all, at least one run). ");
-        page.Append("They include the packing of rows and the certificate; *prepared* is the packing of codewords and the tables between levels, done once per plan. ");
+        page.Append("They include the packing of rows and the certificate; *prepared* is what a new encoder takes longer: packing codewords, tables between levels, trials of screens, once per plan. *× float32* is against the float32 screen alone, both with what they prepare. ");
         page.Append("GFLOP/s counts what the definition asks for (2·n·d·ΣK). *Re-checked* is the share of decisions that the fast pass could not prove. ");
         page.Append("*% of ceiling* is against the best round of the ceiling before the suites began; *% of it meanwhile* against the median of the rounds taken in turn with the runs, so that both sides had the same machine. ");
         page.Append("*Checked*: rows compared with the float64 oracle before timing.\n\n");
