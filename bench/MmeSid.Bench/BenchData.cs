@@ -40,7 +40,7 @@ internal static class BenchData
     /// <summary>Two clusters so far from each other that on the first level int8 of one step per row tells nothing apart inside of them; float32 does.</summary>
     public static RowMatrix Hostile(long count, int dimension, ulong seed = 1)
     {
-        const float kDistance = 20;
+        const float kDistance = 5;
         RowMatrix rows = Isotropic(count, dimension, seed);
         Parallel.For(0, (int)count, i =>
         {

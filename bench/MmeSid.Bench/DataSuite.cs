@@ -6,6 +6,8 @@ namespace MmeSid.Bench;
 /// <summary>How often the fast pass cannot decide, on data as it is; every row of a real table is compared with the oracle.</summary>
 internal static class DataSuite
 {
+    // Where integers gain least.
+    private const int kSmallDimension = 64;
     private const int kLevels = 4, kCodes = 256;
 
     public static IEnumerable<Figure> Run(BenchContext context)
@@ -22,9 +24,12 @@ internal static class DataSuite
             foreach (Figure figure in Measure(context, BenchData.IsotropicName, isotropic, [SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8, SimdScreen.Fastest], checkAll: false))
                 yield return figure;
         }
-        using RowMatrix hostile = BenchData.Hostile(count, dimension);
-        foreach (Figure figure in Measure(context, BenchData.HostileName, hostile, [SimdScreen.Float32, SimdScreen.Int8, SimdScreen.Fastest], checkAll: false))
-            yield return figure;
+        foreach (int width in (int[])[dimension, kSmallDimension])
+        {
+            using RowMatrix hostile = BenchData.Hostile(count, width);
+            foreach (Figure figure in Measure(context, BenchData.HostileName, hostile, [SimdScreen.Float32, SimdScreen.Int16, SimdScreen.Int8, SimdScreen.Fastest], checkAll: false))
+                yield return figure;
+        }
     }
 
     private static IEnumerable<Figure> Measure(BenchContext context, string name, RowMatrix rows, SimdScreen[] screens, bool checkAll)

@@ -28,16 +28,17 @@ public sealed partial class SimdBackend
 /// </summary>
 internal sealed class SimdEncoder : IEncoder
 {
-    // Rows that a pass is tried on: these multiply-adds per thread, but no more than so many rows. A few more come first, for the compiler.
-    private const double kTrialOperations = 1e9;
-    private const int kMostTrialRows = 4096;
+    // Rows of a trial: these multiply-adds per thread, but no more than so many rows. A few more come first, for the compiler.
+    private const double kTrialOperations = 6e8;
+    private const int kMostTrialRows = 2048;
 
-    // Trials of a pass; a second one only where the first was no more than so much slower than the best.
-    private const int kTrials = 2;
+    // Trials of a pass, the best counts. Those of a screen begin with a part of the rows, and end there where that was so much slower than the best.
+    private const int kTrials = 4;
+    private const int kFirstPart = 4;
     private const double kFarBehind = 1.5;
 
     // Trials begin when as many rows have come as this many trials take: who encodes few rows is not made to prepare passes.
-    private const int kTrialsWorth = 12;
+    private const int kTrialsWorth = 24;
 
     // An integer screen that gains less is not worth its memory.
     private const double kLeastGain = 1.05;
@@ -176,15 +177,17 @@ internal sealed class SimdEncoder : IEncoder
                 Choose();
                 break;
             }
+            int rows = _trialRows;
             if (trial.Count == 0)
             {
                 report += Run(trial.Pass, work, tried, _warmRows);
                 tried += _warmRows;
+                rows = trial == _trials[0] ? rows : Product.PaddedRows(rows / kFirstPart);
             }
             long start = Stopwatch.GetTimestamp();
-            report += Run(trial.Pass, work, tried, _trialRows);
-            trial.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
-            tried += _trialRows;
+            report += Run(trial.Pass, work, tried, rows);
+            trial.Add(Stopwatch.GetElapsedTime(start).TotalSeconds / rows);
+            tried += rows;
         }
         return tried;
     }
@@ -197,7 +200,11 @@ internal sealed class SimdEncoder : IEncoder
             _trials.Add(new Trial(_float!));
         else if (_prepared < _screens.Length && _screens[_prepared++] is var screen && MayWin(screen))
             _trials.Add(new Trial(CreatePass(screen)));
-        return _trials.Find(trial => trial.Count == 0) ?? (_prepared < _screens.Length ? NextTrial() : _trials.Find(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds));
+        // In turn, so that all of them have the same machine.
+        return _trials.Find(trial => trial.Count == 0) ?? (_prepared < _screens.Length ? NextTrial() : _trials.Where(IsOpen).MinBy(trial => trial.Count));
+
+        // The first trial of all is slow because it is the first.
+        bool IsOpen(Trial trial) => trial.Count < kTrials && (trial.Seconds <= kFarBehind * LeastSeconds || (trial == _trials[0] && trial.Count == 1));
     }
 
     private bool MayWin(SimdScreen screen) => screen != SimdScreen.Int16 || LeastSeconds * kMostGainOfInt16 > _trials[0].Seconds;
@@ -238,7 +245,7 @@ internal sealed class SimdEncoder : IEncoder
         public int Count => ReadRow is null ? Rows.Count : Shadow.Count;
     }
 
-    // What a pass took for the trial's rows, at best.
+    // What a pass took for a row, at best.
     private sealed class Trial(IEncodePass pass)
     {
         public IEncodePass Pass => pass;
