@@ -35,7 +35,7 @@ internal static class BenchData
     }
 
     /// <summary>Name of <see cref="Hostile"/> in the tables.</summary>
-    public const string HostileName = "two far clusters";
+    public const string HostileName = "two clusters, ± 5";
 
     /// <summary>Two clusters so far from each other that on the first level int8 of one step per row tells nothing apart inside of them; float32 does.</summary>
     public static RowMatrix Hostile(long count, int dimension, ulong seed = 1)

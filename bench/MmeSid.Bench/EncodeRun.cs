@@ -10,6 +10,9 @@ internal static class EncodeRun
     /// <summary>Multiply-adds that an oracle check of a sample may take; tables that are checked whole take what they need.</summary>
     private const double kSampleOperations = 4e8;
 
+    /// <summary>Calls after which a screen is chosen, or never is because the table is so short.</summary>
+    private const int kMostCalls = 64;
+
     /// <summary>Encodes all rows with the plan; one figure.</summary>
     /// <param name="context">Ceilings and sizes.</param>
     /// <param name="operation">Name in the table.</param>
@@ -25,12 +28,14 @@ internal static class EncodeRun
     {
         var backend = new SimdBackend(threads, screen);
         using IEncoder encoder = backend.CreateEncoder(plan);
-        EncodeReport report = encoder.Encode(rows.View(0, (int)rows.Count), codes);
+        // Of short tables it takes several calls until a screen is chosen.
+        EncodeReport report = default;
+        for (int call = 0; call < kMostCalls && encoder.Screen.Length == 0; call++)
+            report = encoder.Encode(rows.View(0, (int)rows.Count), codes);
         string check = Check(rows, rows.Count, plan, codes, checkAll ? rows.Count : SampleRows(plan));
         Timing time = context.TimeWithCeiling(() => encoder.Encode(rows.View(0, (int)rows.Count), codes), threads);
-        // The plain pass in turn with what is measured: both have the same machine.
         var float32 = new SimdBackend(threads, SimdScreen.Float32);
-        Timing first = Timing.Of(() => First(backend), context.Quick, screen == SimdScreen.Float32 ? null : () => Timing.Seconds(() => First(float32)));
+        (double first, double plain) = Timing.InTurn(() => First(backend), () => First(float32), context.Quick);
         int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
         return new Figure
         {
@@ -49,8 +54,8 @@ internal static class EncodeRun
             Screen = encoder.Screen,
             Open = report.OpenShare,
             Candidates = report.Open == 0 ? null : (double)report.OpenCandidates / report.Open,
-            OverFloat32 = first.CeilingMeanwhile / first.Median,
-            Preparation = Math.Max(0, first.Median - time.Median),
+            OverFloat32 = screen == SimdScreen.Float32 ? null : plain / first,
+            FirstCall = first,
             Check = check,
         };
 

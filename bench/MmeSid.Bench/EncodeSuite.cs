@@ -27,20 +27,17 @@ internal static class EncodeSuite
                     ? [.. PeerFigures.Encode(context, context.Faiss!.Run, "rq", $"rq {shape}", BenchData.SynthName, context.WriteRows("rows.npy", rows), rows, residual, codes)]
                     : [];
                 Figure compared = PeerFigures.Compare(rq, peers);
-                yield return peers.Count == 0 ? compared : compared with { Note = Text($"{compared.Note}, {peers.Min(peer => peer.Time.Median) / First(rq):F2} × with our preparation") };
+                yield return peers.Count == 0 ? compared : compared with { Note = Text($"{compared.Note}, {peers.Min(peer => peer.Time.Median) / rq.FirstCall:F2} × with our preparation") };
                 yield return psrq with
                 {
                     Headline = true,
-                    Note = Text($"{psrq.Time.Median / rq.Time.Median:F2} × the time of RQ, {First(psrq) / First(rq):F2} × with preparation"),
+                    Note = Text($"{psrq.Time.Median / rq.Time.Median:F2} × the time of RQ, {psrq.FirstCall / rq.FirstCall:F2} × with preparation"),
                 };
                 foreach (Figure peer in peers)
                     yield return peer;
             }
         }
     }
-
-    // Seconds of a new encoder's first call.
-    private static double First(Figure figure) => figure.Time.Median + (figure.Preparation ?? 0);
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

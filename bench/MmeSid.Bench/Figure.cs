@@ -54,14 +54,17 @@ internal sealed record Figure
     /// <summary>Codewords that were left to an open decision, on average; of largest products, items that were left to a query.</summary>
     public double? Candidates { get; init; }
 
-    /// <summary>Speed over that of the float32 screen in the same run, both with their preparation where that is measured.</summary>
+    /// <summary>Speed over that of the float32 screen in the same run, in turn with it: first calls of encoders, calls of what is prepared.</summary>
     public double? OverFloat32 { get; init; }
 
     /// <summary>Share of the decisions that float64 left to exact arithmetic; null where that is not counted.</summary>
     public double? Undecided { get; init; }
 
-    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords, look-up tables, trials of screens; of prepared items, the first call.</summary>
+    /// <summary>Seconds of a preparation that is not in <see cref="Time"/>: packing codewords and building look-up tables.</summary>
     public double? Preparation { get; init; }
+
+    /// <summary>Median seconds of a first call, with what is made and tried once: by a new encoder, or for items that have just been prepared.</summary>
+    public double? FirstCall { get; init; }
 
     /// <summary>What was compared with the oracle before the clock started, and how it came out.</summary>
     public string Check { get; init; } = "";

@@ -44,7 +44,7 @@ internal static class Report
                 continue;
             AppendMachine(section, results[0]);
             foreach (SuiteResult result in results.Where(result => result.Figures.Count > 0))
-                AppendSuite(section, result, "####", s_columns.Where(column => column.Name is not ("prepared" or "allocated")));
+                AppendSuite(section, result, "####", s_columns.Where(column => column.Name is not ("prepared" or "first call" or "allocated")));
             section.Append($"All figures of this machine: [bench/results/{Path.GetFileName(folder)}](bench/results/{Path.GetFileName(folder)}/README.md).\n");
         }
         File.WriteAllText(readme, text[..(begin + Begin.Length)] + "\n\n" + section + "\n" + text[end..]);
@@ -58,13 +58,13 @@ internal static class Report
 
     private static string Line(Figure figure, IEnumerable<Column> columns) =>
         string.Join(" · ", columns.Select(column => (column.Name, Value: column.Value(figure))).Where(cell => cell.Value.Length > 0)
-            .Select(cell => cell.Name is "open" or "candidates" or "× float32" or "n" or "d" or "K" or "L" or "re-checked" or "checked" or "undecided" or "prepared" or "allocated" or "GFLOP/s" or "TFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
+            .Select(cell => cell.Name is "open" or "candidates" or "× float32" or "n" or "d" or "K" or "L" or "re-checked" or "checked" or "undecided" or "prepared" or "first call" or "allocated" or "GFLOP/s" or "TFLOP/s" or "rows/s" or "% of ceiling" or "% of it meanwhile" ? $"{cell.Name} {cell.Value}" : cell.Value));
 
     private static string MachinePage(IReadOnlyList<SuiteResult> results)
     {
         var page = new StringBuilder("# Bench results\n\nWritten by `./build.sh --target Bench`; do not edit.\n\n");
         page.Append("Times are medians ± half the distance between the quartiles, of at least five runs (three when a run takes over half a minute; a peer stops after half a minute in all, at least one run). ");
-        page.Append("They include the packing of rows and the certificate; *prepared* is what a new encoder takes longer: packing codewords, tables between levels, trials of screens, once per plan. *× float32* is against the float32 screen alone, both with what they prepare. ");
+        page.Append("They include the packing of rows and the certificate; *prepared* is the packing of codewords and the tables between levels, done once per plan; *first call* is the time of a call that does all that and tries screens. *× float32* is the speed of first calls against those of the float32 screen, of prepared items that of any call. ");
         page.Append("GFLOP/s counts what the definition asks for (2·n·d·ΣK). *Re-checked* is the share of decisions that the fast pass could not prove. ");
         page.Append("*% of ceiling* is against the best round of the ceiling before the suites began; *% of it meanwhile* against the median of the rounds taken in turn with the runs, so that both sides had the same machine. ");
         page.Append("*Checked*: rows compared with the float64 oracle before timing.\n\n");
@@ -141,6 +141,7 @@ internal static class Report
         new("re-checked", true, figure => figure.Rechecked is { } share ? Number(100 * share, "0.###") + " %" : ""),
         new("undecided", true, figure => figure.Undecided is { } share ? Number(100 * share, "0.#####") + " %" : ""),
         new("prepared", true, figure => figure.Preparation is { } seconds ? Seconds(seconds) : ""),
+        new("first call", true, figure => figure.FirstCall is { } seconds ? Seconds(seconds) : ""),
         new("allocated", true, figure => figure.Time.AllocatedBytes is { } bytes ? Bytes(bytes) : ""),
         new("checked", false, figure => figure.Check),
         new("note", false, figure => figure.Note),

@@ -36,6 +36,18 @@ internal sealed record Timing(double Median, double Spread, int Runs, long? Allo
         return Of(times, allocated) with { CeilingMeanwhile = ceiling is null ? null : Quantile([.. ceilings.Order()], 0.5) };
     }
 
+    /// <summary>Median seconds of two pieces of work that take turns, so that both have the same machine.</summary>
+    public static (double Work, double Other) InTurn(Action work, Action other, bool quick)
+    {
+        List<double> others = [];
+        Timing timing = Of(work, quick, () =>
+        {
+            others.Add(Seconds(other));
+            return 0;
+        });
+        return (timing.Median, Of(others).Median);
+    }
+
     /// <summary>Summary of times taken elsewhere.</summary>
     public static Timing Of(IReadOnlyList<double> seconds, long? allocatedBytes = null)
     {

@@ -42,7 +42,6 @@ internal static class TopInnerProductsSuite
         foreach (Figure peer in peers)
             yield return peer;
 
-        // The plain pass in turn with what is measured: both have the same machine.
         Figure Take(bool prepares)
         {
             double? ratio = null;
@@ -50,8 +49,8 @@ internal static class TopInnerProductsSuite
 
             Timing Time(Action work)
             {
-                Timing inTurn = Timing.Of(work, context.Quick, () => Timing.Seconds(Plain));
-                ratio = inTurn.CeilingMeanwhile / inTurn.Median;
+                (double ours, double plain) = Timing.InTurn(work, Plain, context.Quick);
+                ratio = plain / ours;
                 return arithmetic ? context.TimeWithCeiling(work, BenchContext.AllThreads) : context.Time(work);
             }
         }
@@ -81,7 +80,7 @@ internal static class TopInnerProductsSuite
         IPreparedItems? prepared = null;
         TopReport report = default;
         // What is made once is made by the first call.
-        double? preparation = prepares ? Timing.Seconds(() =>
+        double? first = prepares ? Timing.Seconds(() =>
         {
             prepared = backend.PrepareItems(items);
             Search();
@@ -117,7 +116,7 @@ internal static class TopInnerProductsSuite
             Screen = prepared?.Screen ?? "",
             Open = report.Products == 0 ? null : (double)report.Open / report.Products,
             Candidates = report.Open == 0 ? null : (double)report.Open / queryCount,
-            Preparation = preparation,
+            FirstCall = first,
             Note = report.ItemBytes == 0 ? read : $"{Report.Bytes(report.ItemBytes)} of items read{(read.Length == 0 ? "" : "; ")}{read}",
             Headline = true,
         };

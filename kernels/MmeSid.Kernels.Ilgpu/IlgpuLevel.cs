@@ -90,7 +90,7 @@ internal sealed class IlgpuLevel : IDisposable
             memory.Dispose();
     }
 
-    // docs/exactness.md §4, term by term; one rounding of a score more than there, that of the limit ŝ_min + 2E, which the kernel forms in float32.
+    // docs/exactness.md §4, term by term; roundings of a score: one per table, which is float32 here, and that of the limit ŝ_min + 2E, which the kernel forms in float32.
     private void SetBound(ScreenLevel screen)
     {
         const double u = Bounds.Float32;

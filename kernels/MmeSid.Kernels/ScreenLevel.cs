@@ -137,7 +137,7 @@ internal unsafe class ScreenLevel
     public float* Biases => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_biases));
 
     /// <summary>T_j[code, ·] in int16, [PaddedCodes]. Pinned.</summary>
-    public NarrowRow NarrowRow(int j, int code) => _narrowTables[j].Row(code);
+    public TableRow TableRow(int j, int code) => _narrowTables[j].Row(code);
 
     /// <summary>Number of tables: l or 0.</summary>
     public int Tables { get; }
@@ -172,8 +172,8 @@ internal unsafe class ScreenLevel
 
     /// <summary>At least the bytes that the tables of a plan take where every level needs them.</summary>
     /// <param name="plan">The plan.</param>
-    /// <param name="valueBytes">Of a value: 4, or 2 of narrow tables.</param>
-    public static long TableBytes(EncodePlan plan, int valueBytes = sizeof(float))
+    /// <param name="narrow">Of int16 instead of float32.</param>
+    public static long TableBytes(EncodePlan plan, bool narrow = false)
     {
         long values = 0;
         for (int level = 1; level < plan.Levels; level++)
@@ -181,7 +181,7 @@ internal unsafe class ScreenLevel
             for (int j = 0; j < level; j++)
                 values += (long)plan.CodeCount(j) * (plan.CodeCount(level) + kMostPadding);
         }
-        return values * valueBytes;
+        return values * (narrow ? sizeof(short) : sizeof(float));
     }
 
     /// <summary>operand = part − centre, rounded once, unless it is empty; returns ‖part − centre‖² in float64.</summary>
@@ -235,7 +235,7 @@ internal unsafe class ScreenLevel
 
     private float[] Table(EncodePlan plan, int earlier, float[] centre, double rightNorm, PackedCodewords packed, int threads)
     {
-        float[] table = GC.AllocateArray<float>(checked(plan.CodeCount(earlier) * PaddedCodes));
+        float[] table = new float[checked(plan.CodeCount(earlier) * PaddedCodes)];
         Multiply(plan, earlier, centre, rightNorm, packed, (_, _) => 0, (row, first, products) => products.CopyTo(table.AsSpan(row * PaddedCodes + first)), threads);
         return table;
     }

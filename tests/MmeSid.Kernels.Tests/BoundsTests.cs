@@ -199,9 +199,9 @@ public sealed unsafe class BoundsTests
 
         float[] products = new float[prepared.PaddedCodes], scores = new float[prepared.PaddedCodes];
         Multiply(operand, prepared.Codewords, products);
-        NarrowRow* tables = stackalloc NarrowRow[prepared.Tables];
+        TableRow* tables = stackalloc TableRow[prepared.Tables];
         for (int j = 0; j < prepared.Tables; j++)
-            tables[j] = prepared.NarrowRow(j, path[j]);
+            tables[j] = prepared.TableRow(j, path[j]);
         fixed (float* from = products, to = scores)
             FloatPass.Score(from, to, 0, prepared.Biases, tables, prepared.Tables, prepared.PaddedCodes);
         double bound = prepared.ScreenError(norm, rowError);

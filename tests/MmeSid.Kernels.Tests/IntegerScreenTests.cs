@@ -254,6 +254,42 @@ public sealed unsafe class IntegerScreenTests
     }
 
     [Fact]
+    public void Directions_far_from_orthonormal_are_counted()
+    {
+        Assert.SkipUnless(IntegerProduct.IsSupported(IntegerFormat.Int16), "this processor, or this build, has no such instructions");
+        // A twentieth too long, all of them: P Pᵀ = 1.1025 I. Codewords, all of one norm, lie along them; so do rows, but for a part.
+        const int d = 128, width = 64, count = 20;
+        const float length = 1.05f;
+        var random = new Random(1);
+        var rotation = new HadamardRotation(d);
+        using var basis = new PrefixBasis([.. Enumerable.Range(0, width * d).Select(i => i / d == i % d ? length : 0)], width, rotation, threads: 1);
+        float[][] codewords = [.. Enumerable.Range(0, count).Select(_ => Values(0))], rows = [.. codewords, .. Enumerable.Range(0, count).Select(_ => Values(0.3f))];
+        var screen = new ScreenLevel(new EncodePlan(PlanKind.Residual, d, [[.. codewords.SelectMany(values => values)]]), 0, new float[d], EncodeForm.Residual, threads: 1, PackedCodewords.kCodesMultiple);
+        using var level = new IntegerLevel(screen, IntegerFormat.Int8, rotation, basis, threads: 1);
+        double worst = 0;
+        foreach (float[] row in rows)
+        {
+            double inside = Math.Sqrt(Dot(row[..width], row[..width])), outside = Math.Sqrt(Dot(row[width..], row[width..])), bound = basis.Outside(Math.Sqrt(Dot(row, row)), 0, length * inside, 0);
+            Assert.InRange(outside, 0, bound);
+            for (int k = 0; k < count; k++)
+            {
+                // What the products of P x and P w say, and what x and w do.
+                double error = Math.Abs(length * length * Dot(row[..width], codewords[k][..width]) - Dot(row, codewords[k]));
+                worst = Math.Max(worst, error / (level.DeviationError(length * inside) + bound * level.Outside[k]));
+            }
+        }
+
+        Assert.Equal(length * length - 1, basis.Deviation, 1e-3);
+        Assert.InRange(worst, 0.7, 1);
+
+        float[] Values(float across)
+        {
+            float[] values = [.. Enumerable.Range(0, d).Select(i => (random.NextSingle() - 0.5f) * (i < width ? 1 : across))];
+            return [.. values.Select(value => value / (float)Math.Sqrt(Dot(values, values)))];
+        }
+    }
+
+    [Fact]
     public void A_basis_of_few_codewords_is_orthonormal_too()
     {
         Assert.SkipUnless(IntegerProduct.IsSupported(IntegerFormat.Int16), "this processor, or this build, has no such instructions");
@@ -281,6 +317,17 @@ public sealed unsafe class IntegerScreenTests
         Assert.Equal(expected, codes);
         Assert.StartsWith("float32", float32.Screen, StringComparison.Ordinal);
         Assert.NotEmpty(encoder.Screen);
+    }
+
+    [Fact]
+    public void Encoders_take_more_threads_than_any_machine_here_has()
+    {
+        Cases.EncodeCase encodeCase = new(PlanKind.Residual, Cases.EncodeData.Bell, 2_000, 32, [16, 16]);
+        float[] values = encodeCase.Values();
+        ushort[] expected = Encode(new ScalarBackend(), encodeCase.Plan(), values);
+
+        foreach (SimdScreen screen in (SimdScreen[])[SimdScreen.Fastest, SimdScreen.Float32])
+            Assert.Equal(expected, Encode(new SimdBackend(200, screen), encodeCase.Plan(), values));
     }
 
     [Fact]

@@ -35,7 +35,7 @@ internal sealed class SimdEncoder : IEncoder
     // Trials of a pass, the best counts. Those of a screen begin with a part of the rows, and end there where that was so much slower than the best.
     private const int kTrials = 4;
     private const int kFirstPart = 4;
-    private const double kFarBehind = 1.5;
+    private const double kFarBehind = 2;
 
     // Trials begin when as many rows have come as this many trials take: who encodes few rows is not made to prepare passes.
     private const int kTrialsWorth = 24;
@@ -70,14 +70,14 @@ internal sealed class SimdEncoder : IEncoder
         _threads = threads;
         _centre = Centre(plan, threads);
         _largestNorms = Recheck.LargestNorms(plan, threads);
-        bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan, sizeof(short)) > options.TableBytes;
+        bool isWide = plan.Kind == PlanKind.PrefixSemantic && ScreenLevel.TableBytes(plan, narrow: true) > options.TableBytes;
         _screens = isWide ? [] : [.. Wanted(screen).Where(IsSupported).Where(wanted => wanted == screen || wanted != SimdScreen.Int8Prefix || IntegerPass.MayGainFromPrefix(plan))];
         if (_screens.Length == 0 || screen == SimdScreen.Fastest)
             _float = new FloatPass(plan, _centre, _largestNorms, isWide ? EncodeForm.Wide : EncodeForm.Residual, threads);
         _chosen = _screens.Length == 0 ? _float : screen == SimdScreen.Fastest ? null : CreatePass(_screens[0]);
         double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
         _warmRows = threads * Product.kRowsPerTile;
-        _trialRows = Product.PaddedRows((int)Math.Clamp(kTrialOperations * threads / operations, 4 * threads * Product.kRowsPerTile, kMostTrialRows));
+        _trialRows = Product.PaddedRows(Math.Max(4 * threads * Product.kRowsPerTile, (int)Math.Min(kMostTrialRows, kTrialOperations * threads / operations)));
     }
 
     public EncodePlan Plan => _plan;
@@ -198,13 +198,14 @@ internal sealed class SimdEncoder : IEncoder
     {
         if (_trials.Count == 0)
             _trials.Add(new Trial(_float!));
+        // The first trial of all is slow because it is the first: two, before others are compared with it.
+        else if (_trials[0].Count < 2)
+            return _trials[0];
         else if (_prepared < _screens.Length && _screens[_prepared++] is var screen && MayWin(screen))
             _trials.Add(new Trial(CreatePass(screen)));
         // In turn, so that all of them have the same machine.
-        return _trials.Find(trial => trial.Count == 0) ?? (_prepared < _screens.Length ? NextTrial() : _trials.Where(IsOpen).MinBy(trial => trial.Count));
-
-        // The first trial of all is slow because it is the first.
-        bool IsOpen(Trial trial) => trial.Count < kTrials && (trial.Seconds <= kFarBehind * LeastSeconds || (trial == _trials[0] && trial.Count == 1));
+        return _trials.Find(trial => trial.Count == 0)
+            ?? (_prepared < _screens.Length ? NextTrial() : _trials.Where(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds).MinBy(trial => trial.Count));
     }
 
     private bool MayWin(SimdScreen screen) => screen != SimdScreen.Int16 || LeastSeconds * kMostGainOfInt16 > _trials[0].Seconds;

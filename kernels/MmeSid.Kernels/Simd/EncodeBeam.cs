@@ -40,7 +40,7 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
         _threads = threads;
         _centre = SimdEncoder.Centre(plan);
         _largestNorms = Recheck.LargestNorms(plan);
-        _perPrefix = ScreenLevel.TableBytes(plan, sizeof(short)) > options.TableBytes;
+        _perPrefix = ScreenLevel.TableBytes(plan, narrow: true) > options.TableBytes;
         EncodeForm form = !_perPrefix ? EncodeForm.Tables : plan.Kind == PlanKind.PrefixSemantic ? EncodeForm.Wide : EncodeForm.Residual;
         _levels = new EncodeLevel[plan.Levels];
         for (int level = 0; level < plan.Levels; level++)
@@ -184,13 +184,13 @@ internal sealed unsafe class SimdBeamEncoder : IEncoder
 
     private void Screen(Workspace workspace, int first, EncodeLevel level, List<ushort[]> prefixes, double smallestDistance, int wanted, double margin)
     {
-        NarrowRow* tables = stackalloc NarrowRow[level.Tables];
+        TableRow* tables = stackalloc TableRow[level.Tables];
         Span<float> best = workspace.Best.AsSpan(0, wanted);
         best.Fill(float.PositiveInfinity);
         for (int b = 0; b < prefixes.Count; b++)
         {
             for (int j = 0; j < level.Tables; j++)
-                tables[j] = level.NarrowRow(j, prefixes[b][j]);
+                tables[j] = level.TableRow(j, prefixes[b][j]);
             float* products = workspace.Products + (nint)(_perPrefix ? first + b : first) * _columns, scores = workspace.Scores + (nint)b * _columns;
             FloatPass.Score(products, scores, (float)(workspace.Distances[b] - smallestDistance), level.Biases, tables, level.Tables, level.PaddedCodes);
             for (int k = 0; k < level.PaddedCodes; k += 16)

@@ -79,7 +79,7 @@ internal sealed unsafe class FloatPass : EncodePass<FloatPass.Workspace>
         int levels = Plan.Levels;
         for (int i = 0; i < rows; i++)
             workspace.Survivors.Begin(i, 2 * level.ScreenError(workspace.Norms[i], workspace.Errors[i]));
-        NarrowRow* tables = stackalloc NarrowRow[level.Tables];
+        TableRow* tables = stackalloc TableRow[level.Tables];
         for (int first = 0; first < level.PaddedCodes; first += _scoreColumns)
         {
             int columns = Math.Min(_scoreColumns, level.PaddedCodes - first);
@@ -90,7 +90,7 @@ internal sealed unsafe class FloatPass : EncodePass<FloatPass.Workspace>
                 if (!workspace.Survivors.AreScreened(i))
                     continue;
                 for (int j = 0; j < level.Tables; j++)
-                    tables[j] = level.NarrowRow(j, codes[i * levels + j]).From(first);
+                    tables[j] = level.TableRow(j, codes[i * levels + j]).From(first);
                 float* scores = workspace.Scores + (nint)i * _scoreColumns;
                 float smallest = Score(scores, scores, 0, level.Biases + first, tables, level.Tables, columns);
                 workspace.Survivors.Lower(i, smallest);
@@ -106,7 +106,7 @@ internal sealed unsafe class FloatPass : EncodePass<FloatPass.Workspace>
 
     /// <summary>scores[k] = offset + biases[k] − 2 products[k] + Σ_j tables[j][k]; returns the smallest. In place is fine; columns is a multiple of 32.</summary>
     [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    internal static float Score(float* products, float* scores, float offset, float* biases, NarrowRow* tables, int tableCount, int columns)
+    internal static float Score(float* products, float* scores, float offset, float* biases, TableRow* tables, int tableCount, int columns)
     {
         Vector512<float> minusTwo = Vector512.Create(-2f), offsets = Vector512.Create(offset);
         Vector512<float> smallestLow = Vector512.Create(float.PositiveInfinity), smallestHigh = smallestLow;

@@ -100,7 +100,7 @@ internal sealed unsafe class IntegerLevel : IDisposable
     public float* Biases => _level.Biases;
 
     /// <summary>T_j[code, ·], [PaddedCodes].</summary>
-    public NarrowRow Table(int j, int code) => _level.NarrowRow(j, code);
+    public TableRow TableRow(int j, int code) => _level.TableRow(j, code);
 
     /// <summary>A codeword as the float32 operand rows meet it, [Width].</summary>
     public float* Codeword(int code) => (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_codewords)) + (nint)code * Width;

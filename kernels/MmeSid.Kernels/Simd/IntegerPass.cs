@@ -137,7 +137,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
         if (_basis is not null && levelIndex == 0)
             _basis.Project(workspace.Whole, rows, workspace.Screened, workspace.TileRows, workspace.Transposed, workspace.Products);
         Round(workspace, rows, level);
-        NarrowRow* tables = stackalloc NarrowRow[level.Tables];
+        TableRow* tables = stackalloc TableRow[level.Tables];
         for (int first = 0; first < level.PaddedCodes; first += kColumns)
         {
             int columns = Math.Min(kColumns, level.PaddedCodes - first);
@@ -155,8 +155,8 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
                         int later = Math.Min(rows - 1, i + kTablesAhead);
                         for (int j = 0; j < level.Tables; j++)
                         {
-                            tables[j] = level.Table(j, codes[i * levels + j]).From(first);
-                            Prefetch.Lines(level.Table(j, codes[later * levels + j]).From(first).Values, columns * sizeof(short));
+                            tables[j] = level.TableRow(j, codes[i * levels + j]).From(first);
+                            Prefetch.Lines(level.TableRow(j, codes[later * levels + j]).From(first).Values, columns * sizeof(short));
                         }
                         IntegerScores.AddTables(biases, tables, level.Tables, workspace.Biases, columns);
                         biases = workspace.Biases;
@@ -266,7 +266,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
     {
         float score = level.Biases[code] - 2 * TensorPrimitives.Dot(new ReadOnlySpan<float>(operand, level.Width), new ReadOnlySpan<float>(level.Codeword(code), level.Width));
         for (int j = 0; j < level.Tables; j++)
-            score += level.Table(j, path[j])[code];
+            score += level.TableRow(j, path[j])[code];
         return score;
     }
 
@@ -280,7 +280,7 @@ internal sealed unsafe class IntegerPass : EncodePass<IntegerWorkspace>
         error = row.Reach * factor.Norm;
         float score = factor.Bias + row.Factor * (product * factor.Step);
         for (int j = 0; j < level.Tables; j++)
-            score += level.Table(j, path[j])[code];
+            score += level.TableRow(j, path[j])[code];
         return score;
     }
 

@@ -10,7 +10,7 @@ internal static unsafe class IntegerRows
     // Any two integer rows of at most this norm have a product below 2³¹.
     private const double kLargestNorm16 = 46_340;
 
-    // Below it 1 / step could overflow; such rows become zeros, and δ the row itself.
+    // Far above where 1 / step overflows; smaller rows become zeros, and δ the row itself.
     private const double kSmallestStep = 1e-30;
 
     /// <summary>Width of integer rows: whole vectors of float32 and whole words.</summary>

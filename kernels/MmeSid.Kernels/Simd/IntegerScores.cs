@@ -51,14 +51,14 @@ internal static unsafe class IntegerScores
     /// <param name="to">[columns].</param>
     /// <param name="columns">Codes, a multiple of 64.</param>
     [MethodImpl(kOwnLoop)]
-    public static void AddTables(float* biases, NarrowRow* tables, int tableCount, float* to, int columns)
+    public static void AddTables(float* biases, TableRow* tables, int tableCount, float* to, int columns)
     {
         for (int k = 0; k < columns; k += 64)
         {
             Vector512<float> a = Vector512.Load(biases + k), b = Vector512.Load(biases + k + 16), c = Vector512.Load(biases + k + 32), e = Vector512.Load(biases + k + 48);
             for (int j = 0; j < tableCount; j++)
             {
-                NarrowRow table = tables[j];
+                TableRow table = tables[j];
                 a = table.AddTo(a, k);
                 b = table.AddTo(b, k + 16);
                 c = table.AddTo(c, k + 32);

@@ -30,23 +30,19 @@ internal sealed unsafe class PrefixBasis : IDisposable
     /// <param name="width">p, a multiple of 64 below d.</param>
     /// <param name="threads">That prepare.</param>
     public PrefixBasis(EncodePlan plan, float[] centre, HadamardRotation rotation, int width, int threads)
+        : this(Leading(plan, centre, width, threads), width, rotation, threads)
     {
-        int d = plan.Dimension;
+    }
+
+    /// <summary>Of any directions: bounds hold however far they are from orthonormal, and are infinite where η is 1 or more.</summary>
+    /// <param name="directions">[p, d], not yet rotated.</param>
+    /// <param name="width">p, a multiple of 64.</param>
+    /// <param name="rotation">What rows are rotated by before they are multiplied with the directions.</param>
+    /// <param name="threads">That prepare.</param>
+    internal PrefixBasis(float[] directions, int width, HadamardRotation rotation, int threads)
+    {
         Width = width;
-        float[] moments = Moments(plan, centre, threads);
-        var random = new Random(1);
-        float[] rows = new float[width * d];
-        Randomize(rows, random);
-        for (int i = 0; i < kIterations; i++)
-        {
-            Orthonormalize(rows, d, random);
-            rows = Multiply(rows, width, moments, d, d, threads);
-        }
-        // Twice: float32 leaves directions that were nearly equal far from orthogonal.
-        Orthonormalize(rows, d, random);
-        Orthonormalize(rows, d, random);
-        Mix(rows, width, d);
-        _rows = Rotate(rows, width, d, rotation);
+        _rows = Rotate(directions, width, directions.Length / width, rotation);
         fixed (float* first = _rows)
         {
             _directions = new IntegerCodewords(kFormat, first, width, width, rotation.Width, rounding: 0, IntegerProduct.kCodesPerPanel, threads);
@@ -117,6 +113,26 @@ internal sealed unsafe class PrefixBasis : IDisposable
     {
         Packed.Dispose();
         _directions.Dispose();
+    }
+
+    // [p, d].
+    private static float[] Leading(EncodePlan plan, float[] centre, int width, int threads)
+    {
+        int d = plan.Dimension;
+        float[] moments = Moments(plan, centre, threads);
+        var random = new Random(1);
+        float[] rows = new float[width * d];
+        Randomize(rows, random);
+        for (int i = 0; i < kIterations; i++)
+        {
+            Orthonormalize(rows, d, random);
+            rows = Multiply(rows, width, moments, d, d, threads);
+        }
+        // Twice: float32 leaves directions that were nearly equal far from orthogonal.
+        Orthonormalize(rows, d, random);
+        Orthonormalize(rows, d, random);
+        Mix(rows, width, d);
+        return rows;
     }
 
     // S, [d, d].

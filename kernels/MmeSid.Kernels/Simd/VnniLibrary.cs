@@ -10,6 +10,9 @@ namespace MmeSid.Kernels.Simd;
 /// </summary>
 internal static unsafe class VnniLibrary
 {
+    /// <summary>Dot products of 512 bits in a step of <see cref="Int8Ceiling"/> and <see cref="Int16Ceiling"/>.</summary>
+    public const int CeilingChains = 24;
+
     // Of native/vnni/vnni.c.
     private const int kInterface = 2;
 
@@ -44,9 +47,6 @@ internal static unsafe class VnniLibrary
 
     /// <summary>The same of s16 values.</summary>
     public static void Int16Tiles(int* rows, int* panels, long words, long count, int* products, long stride) => _ = s_int16Tiles(rows, panels, words, count, products, stride);
-
-    /// <summary>Dot products of 512 bits in a step of <see cref="Int8Ceiling"/> and <see cref="Int16Ceiling"/>.</summary>
-    public const int CeilingChains = 24;
 
     /// <summary>Nothing but multiplying and adding, from registers; at least one step.</summary>
     public static int Int8Ceiling(long steps) => s_int8Ceiling(steps);
