@@ -158,6 +158,12 @@ public sealed record EncodeOptions
 
     /// <summary>Most bytes that look-up tables between levels may take; above it the encoder recomputes residuals instead.</summary>
     public long TableBytes { get; init; } = 1L << 30;
+
+    /// <summary>
+    /// An encoder, not yet disposed, of a plan of the same shape for much the same rows, such as k-means had in its last iteration: where it has found out which screen is
+    /// fastest (<see cref="IEncoder.Screen"/>), nothing is tried again.
+    /// </summary>
+    public IEncoder? ChoiceOf { get; init; }
 }
 
 /// <summary>What certification cost.</summary>

@@ -317,6 +317,11 @@ public sealed unsafe class IntegerScreenTests
         Assert.Equal(expected, codes);
         Assert.StartsWith("float32", float32.Screen, StringComparison.Ordinal);
         Assert.NotEmpty(encoder.Screen);
+
+        using IEncoder next = new SimdBackend(2).CreateEncoder(encodeCase.Plan(), new EncodeOptions { ChoiceOf = encoder });
+        Assert.Equal(encoder.Screen, next.Screen);
+        next.Encode(new RowView(values, d), codes);
+        Assert.Equal(expected, codes);
     }
 
     [Fact]

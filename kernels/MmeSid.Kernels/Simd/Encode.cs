@@ -62,10 +62,14 @@ internal sealed class SimdEncoder : IEncoder
     private readonly List<Trial> _trials = [];
     private long _rowsSeen;
     private volatile IEncodePass? _chosen;
+    // Of the chosen pass.
+    private SimdScreen _chosenScreen;
     private bool _disposed;
 
     public SimdEncoder(EncodePlan plan, EncodeOptions options, int threads, SimdScreen screen = SimdScreen.Fastest)
     {
+        if (options.ChoiceOf is SimdEncoder { _chosen: not null } other)
+            screen = other._chosenScreen;
         _plan = plan;
         _threads = threads;
         _centre = Centre(plan, threads);
@@ -74,6 +78,7 @@ internal sealed class SimdEncoder : IEncoder
         _screens = isWide ? [] : [.. Wanted(screen).Where(IsSupported).Where(wanted => wanted == screen || wanted != SimdScreen.Int8Prefix || IntegerPass.MayGainFromPrefix(plan))];
         if (_screens.Length == 0 || screen == SimdScreen.Fastest)
             _float = new FloatPass(plan, _centre, _largestNorms, isWide ? EncodeForm.Wide : EncodeForm.Residual, threads);
+        _chosenScreen = _screens.Length == 0 ? SimdScreen.Float32 : _screens[0];
         _chosen = _screens.Length == 0 ? _float : screen == SimdScreen.Fastest ? null : CreatePass(_screens[0]);
         double operations = Enumerable.Range(0, plan.Levels).Sum(level => (double)plan.Dimension * plan.CodeCount(level));
         _warmRows = threads * Product.kRowsPerTile;
@@ -197,12 +202,12 @@ internal sealed class SimdEncoder : IEncoder
     private Trial? NextTrial()
     {
         if (_trials.Count == 0)
-            _trials.Add(new Trial(_float!));
+            _trials.Add(new Trial(_float!, SimdScreen.Float32));
         // The first trial of all is slow because it is the first: two, before others are compared with it.
         else if (_trials[0].Count < 2)
             return _trials[0];
         else if (_prepared < _screens.Length && _screens[_prepared++] is var screen && MayWin(screen))
-            _trials.Add(new Trial(CreatePass(screen)));
+            _trials.Add(new Trial(CreatePass(screen), screen));
         // In turn, so that all of them have the same machine.
         return _trials.Find(trial => trial.Count == 0)
             ?? (_prepared < _screens.Length ? NextTrial() : _trials.Where(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds).MinBy(trial => trial.Count));
@@ -215,6 +220,7 @@ internal sealed class SimdEncoder : IEncoder
         Trial best = _trials.MinBy(trial => trial.Seconds)!;
         if (best.Seconds * kLeastGain > _trials[0].Seconds)
             best = _trials[0];
+        _chosenScreen = best.Screen;
         _chosen = best.Pass;
         foreach (Trial trial in _trials.Skip(1).Where(trial => trial != best))
             trial.Pass.Dispose();
@@ -247,9 +253,11 @@ internal sealed class SimdEncoder : IEncoder
     }
 
     // What a pass took for a row, at best.
-    private sealed class Trial(IEncodePass pass)
+    private sealed class Trial(IEncodePass pass, SimdScreen screen)
     {
         public IEncodePass Pass => pass;
+
+        public SimdScreen Screen => screen;
 
         public int Count { get; private set; }
 
