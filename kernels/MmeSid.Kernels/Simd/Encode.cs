@@ -32,9 +32,11 @@ internal sealed class SimdEncoder : IEncoder
     private const double kTrialOperations = 6e8;
     private const int kMostTrialRows = 2048;
 
-    // Trials of a pass, the best counts. Those of a screen begin with a part of the rows, and end there where that was so much slower than the best.
-    private const int kTrials = 4;
-    private const int kFirstPart = 4;
+    // Trials of a pass, the best counts. The first ones are slow because they are first; a screen's are parts of a trial, and end there where they were so much slower
+    // than the best.
+    private const int kTrials = 5;
+    private const int kFirstTrials = 2;
+    private const int kFirstPart = 8;
     private const double kFarBehind = 2;
 
     // Trials begin when as many rows have come as this many trials take: who encodes few rows is not made to prepare passes.
@@ -182,13 +184,12 @@ internal sealed class SimdEncoder : IEncoder
                 Choose();
                 break;
             }
-            int rows = _trialRows;
             if (trial.Count == 0)
             {
                 report += Run(trial.Pass, work, tried, _warmRows);
                 tried += _warmRows;
-                rows = trial == _trials[0] ? rows : Product.PaddedRows(rows / kFirstPart);
             }
+            int rows = trial.Count < kFirstTrials && trial != _trials[0] ? Math.Max(_warmRows, Product.PaddedRows(_trialRows / kFirstPart)) : _trialRows;
             long start = Stopwatch.GetTimestamp();
             report += Run(trial.Pass, work, tried, rows);
             trial.Add(Stopwatch.GetElapsedTime(start).TotalSeconds / rows);
@@ -203,14 +204,18 @@ internal sealed class SimdEncoder : IEncoder
     {
         if (_trials.Count == 0)
             _trials.Add(new Trial(_float!, SimdScreen.Float32));
-        // The first trial of all is slow because it is the first: two, before others are compared with it.
-        else if (_trials[0].Count < 2)
-            return _trials[0];
-        else if (_prepared < _screens.Length && _screens[_prepared++] is var screen && MayWin(screen))
+        // First trials of one pass after the other, then in turn, so that all of them have the same machine.
+        if (_trials.Find(trial => trial.Count < kFirstTrials) is { } begun)
+            return begun;
+        while (_prepared < _screens.Length)
+        {
+            SimdScreen screen = _screens[_prepared++];
+            if (!MayWin(screen))
+                continue;
             _trials.Add(new Trial(CreatePass(screen), screen));
-        // In turn, so that all of them have the same machine.
-        return _trials.Find(trial => trial.Count == 0)
-            ?? (_prepared < _screens.Length ? NextTrial() : _trials.Where(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds).MinBy(trial => trial.Count));
+            return _trials[^1];
+        }
+        return _trials.Where(trial => trial.Count < kTrials && trial.Seconds <= kFarBehind * LeastSeconds).MinBy(trial => trial.Count);
     }
 
     private bool MayWin(SimdScreen screen) => screen != SimdScreen.Int16 || LeastSeconds * kMostGainOfInt16 > _trials[0].Seconds;
