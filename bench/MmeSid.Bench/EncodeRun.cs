@@ -28,14 +28,11 @@ internal static class EncodeRun
     {
         var backend = new SimdBackend(threads, screen);
         using IEncoder encoder = backend.CreateEncoder(plan);
-        // Of short tables it takes several calls until a screen is chosen.
-        EncodeReport report = default;
-        for (int call = 0; call < kMostCalls && encoder.Screen.Length == 0; call++)
-            report = encoder.Encode(rows.View(0, (int)rows.Count), codes);
+        EncodeReport report = EncodeUntilChosen(encoder, rows, codes);
         string check = Check(rows, rows.Count, plan, codes, checkAll ? rows.Count : SampleRows(plan));
-        Timing time = context.TimeWithCeiling(() => encoder.Encode(rows.View(0, (int)rows.Count), codes), threads);
+        Timing time = context.TimeWithCeiling(() => Encode(encoder, rows, codes), threads);
         var float32 = new SimdBackend(threads, SimdScreen.Float32);
-        (double first, double plain) = Timing.InTurn(() => First(backend), () => First(float32), context.Quick);
+        (double first, double plain) = Timing.InTurn(() => First(backend, rows, plan, codes), () => First(float32, rows, plan, codes), context.Quick);
         int codesInAll = Enumerable.Range(0, plan.Levels).Sum(plan.CodeCount);
         return new Figure
         {
@@ -58,13 +55,44 @@ internal static class EncodeRun
             FirstCall = first,
             Check = check,
         };
+    }
 
-        // With what a new encoder prepares and tries: who encodes once pays for it.
-        void First(SimdBackend with)
-        {
-            using IEncoder created = with.CreateEncoder(plan);
-            created.Encode(rows.View(0, (int)rows.Count), codes);
-        }
+    /// <summary>How much longer a plan takes than another one, in turn with it: prepared encoders, and first calls of new ones.</summary>
+    /// <param name="context">Sizes.</param>
+    /// <param name="rows">[n, d].</param>
+    /// <param name="plan">The codebooks.</param>
+    /// <param name="other">Those that they are compared with.</param>
+    /// <param name="threads">Worker threads.</param>
+    public static (double Prepared, double FirstCalls) Ratios(BenchContext context, RowMatrix rows, EncodePlan plan, EncodePlan other, int threads)
+    {
+        var backend = new SimdBackend(threads);
+        ushort[] codes = new ushort[rows.Count * Math.Max(plan.Levels, other.Levels)];
+        using IEncoder encoder = backend.CreateEncoder(plan), otherEncoder = backend.CreateEncoder(other);
+        EncodeUntilChosen(encoder, rows, codes);
+        EncodeUntilChosen(otherEncoder, rows, codes);
+        (double seconds, double otherSeconds) = Timing.InTurn(() => Encode(encoder, rows, codes), () => Encode(otherEncoder, rows, codes), context.Quick);
+        (double first, double otherFirst) = Timing.InTurn(() => First(backend, rows, plan, codes), () => First(backend, rows, other, codes), context.Quick);
+        return (seconds / otherSeconds, first / otherFirst);
+    }
+
+    private static EncodeReport Encode(IEncoder encoder, RowMatrix rows, ushort[] codes) => encoder.Encode(rows.View(0, (int)rows.Count), codes.AsSpan(0, (int)rows.Count * encoder.Plan.Levels));
+
+    // Of short tables it takes several calls until a screen is chosen.
+    private static EncodeReport EncodeUntilChosen(IEncoder encoder, RowMatrix rows, ushort[] codes)
+    {
+        EncodeReport report;
+        int calls = 0;
+        do
+            report = Encode(encoder, rows, codes);
+        while (encoder.Screen.Length == 0 && ++calls < kMostCalls);
+        return report;
+    }
+
+    // With what a new encoder prepares and tries: who encodes once pays for it.
+    private static void First(SimdBackend backend, RowMatrix rows, EncodePlan plan, ushort[] codes)
+    {
+        using IEncoder created = backend.CreateEncoder(plan);
+        Encode(created, rows, codes);
     }
 
     /// <summary>Rows that an oracle check of a sample compares.</summary>

@@ -28,10 +28,11 @@ internal static class EncodeSuite
                     : [];
                 Figure compared = PeerFigures.Compare(rq, peers);
                 yield return peers.Count == 0 ? compared : compared with { Note = Text($"{compared.Note}, {peers.Min(peer => peer.Time.Median) / rq.FirstCall:F2} × with our preparation") };
+                (double prepared, double firstCalls) = EncodeRun.Ratios(context, rows, prefix, residual, threads);
                 yield return psrq with
                 {
                     Headline = true,
-                    Note = Text($"{psrq.Time.Median / rq.Time.Median:F2} × the time of RQ, {psrq.FirstCall / rq.FirstCall:F2} × with preparation"),
+                    Note = Text($"in turn with RQ {prepared:F2} × its time, {firstCalls:F2} × with preparation"),
                 };
                 foreach (Figure peer in peers)
                     yield return peer;
